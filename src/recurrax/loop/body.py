@@ -1,0 +1,44 @@
+"""The contract in the middle: what a loop runs, and what a runner is."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+from jax import Array
+from jax.extend.core import ClosedJaxpr
+
+
+@dataclasses.dataclass(frozen=True)
+class Body:
+    """One step of a loop, `(consts, carry, x_t) -> (carry', y_t)`, as a jaxpr with flat arguments.
+
+    The forward pass and the backward pass are both bodies, so a runner never hears of
+    differentiation.
+    """
+
+    jaxpr: ClosedJaxpr
+    num_consts: int
+    num_carry: int
+
+    @property
+    def num_xs(self) -> int:
+        return len(self.jaxpr.in_avals) - self.num_consts - self.num_carry
+
+    @property
+    def num_ys(self) -> int:
+        return len(self.jaxpr.out_avals) - self.num_carry
+
+
+class Run(Protocol):
+    """A runner: runs `body` over the leading axis of `xs` and returns the last carry and all ys."""
+
+    def __call__(
+        self,
+        body: Body,
+        consts: Sequence[Array],
+        carry: Sequence[Array],
+        xs: Sequence[Array],
+        *,
+        length: int,
+        reverse: bool,
+    ) -> tuple[list[Array], list[Array]]: ...
