@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from recurrax.layers import masked
+from recurrax.layers import carried, masked
 from recurrax.layers.cell import GatedCell
 from recurrax.layers.layer import Layer
 from recurrax.layers.record import is_recording, record, recording
@@ -69,7 +69,8 @@ def loop(
     if training and hasattr(cell, "draw_dropout_masks"):
         cell.draw_dropout_masks(jax.tree.map(lambda x: x[0], xs), initial[0])
     try:
-        (states, changed), (ys, losses, found) = scan(
+        run = _run_step if steps == 1 and carried.is_carrying() else scan
+        (states, changed), (ys, losses, found) = run(
             step,
             (initial, [v.value for v in changing]),
             (xs, time_mask),
@@ -87,6 +88,12 @@ def loop(
     for name, values in (found or {}).items():
         record(f"{layer.name}/{name}", jnp.swapaxes(values, 0, 1))
     (position,) = output_is_state
+    if carried.is_carrying() and time_mask is not None and position is None:
+        raise ValueError(
+            f"Layer {layer.name!r} got a mask, but its cell returns an output that is none of its "
+            "states: step by step, a masked step could not give the output before it. Return the "
+            "state as output, or stream without a mask."
+        )
     if layer.return_sequences:
         if time_mask is not None:
             ys = _mask_outputs(ys, time_mask, layer, position is not None, starts_at_zero)
@@ -102,6 +109,12 @@ def loop(
     if time_mask is not None:
         ys = _mask_outputs(ys, time_mask, layer, False, starts_at_zero)
     return jax.tree.map(lambda y: y[0] if reverse else y[-1], ys), states
+
+
+def _run_step(f: Any, init: Any, xs: Any, **_: Any) -> tuple[Any, Any]:
+    """`scan` of one step, without a loop."""
+    carry, ys = f(init, jax.tree.map(lambda x: x[0], xs))
+    return carry, jax.tree.map(lambda y: y[None], ys)
 
 
 def _mask_outputs(ys: Any, mask: Array, layer: Any, are_states: bool, starts_at_zero: bool) -> Any:

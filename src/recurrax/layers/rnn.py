@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from recurrax.layers import call, loop_over, masked
+from recurrax.layers import call, carried, loop_over, masked
 from recurrax.layers.layer import Layer
 from recurrax.registry import serializable
 from recurrax.variable import Variable, variables_in
@@ -150,6 +150,7 @@ class RNN(Layer):
         outputs, states = loop_over.loop(
             self, sequences, initial, mask, training, starts_at_zero=not given
         )
+        carried.carry(self, states)
         if self._states is not None:
             for variable, state in zip(
                 variables_in(self._states), jax.tree.leaves(states), strict=True
@@ -160,6 +161,10 @@ class RNN(Layer):
     def _initial_state(self, initial_state: Any, batch_size: int) -> tuple[list[Any], bool]:
         """The states to begin with, and whether anything but the cell's own start gave them."""
         own = self.get_initial_state(batch_size)
+        streamed = carried.carried(self)
+        if streamed is not None:
+            # As if the loop had begun at the first step: a masked step gives the held output.
+            return loop_over.match_states(streamed, own, f"initial states of {self.name!r}"), False
         if initial_state is None and self._states is not None:
             have = variables_in(self._states)[0].shape[0]
             if have != batch_size:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from recurrax.layers.layer import Layer
+from recurrax.models.streaming import Stream
 from recurrax.models.summary import print_summary
 from recurrax.registry import nearest, serializable
 
@@ -65,3 +66,14 @@ class Model(Layer):
                 layer.reset_state()  # pyright: ignore[reportAttributeAccessIssue]
 
     reset_state = reset_states
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """The model one step at a time: `stream.step(x_t) -> y_t`, with its state inside.
+
+        Args:
+            batch_size: sequences that go forward side by side.
+
+        Raises:
+            ValueError: the model is not built, or cannot go forward step by step.
+        """
+        return Stream(self, batch_size)
