@@ -132,7 +132,8 @@ class _Text:
             return operands[:1]
         text = self.text(eqn, operands)
         if all(name.startswith("c") for name in operands):
-            return [self.constant(np.asarray(eval(text, self.names)))]
+            with np.errstate(all="ignore"):
+                return [self.constant(np.asarray(eval(text, self.names)))]
         return [self.line(text)]
 
     def line(self, text: str) -> str:
@@ -178,6 +179,8 @@ class _Text:
             return f"{operands[0]}.transpose({tuple(params['permutation'])})"
         if kind == "broadcast_in_dim":
             return self.broadcast(operands[0], of, shape, params["broadcast_dimensions"])
+        if kind == "rev":
+            return f"{self.name('f', np.flip)}({operands[0]}, {tuple(params['dimensions'])})"
         if kind == "slice":
             strides = params["strides"] or [1] * len(shape)
             cuts = zip(params["start_indices"], params["limit_indices"], strides, strict=True)
