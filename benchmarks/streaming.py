@@ -1,6 +1,6 @@
-"""One step of an LSTM at batch 1, the state carried from call to call, input and output on the host.
+"""One step of an LSTM at batch 1, state carried from call to call, input and output on the host.
 
-    python benchmarks/streaming.py [--units 128] [--features 64]
+python benchmarks/streaming.py [--units 128] [--features 64]
 """
 
 import argparse
@@ -36,6 +36,7 @@ def recurrax(case: tuple[int, int]) -> Any:
 def jax_jit(case: tuple[int, int]) -> Any:
     features, units = case
     import jax
+
     import recurrax as keras
 
     cell, x = keras.layers.LSTMCell(units), _input(features)

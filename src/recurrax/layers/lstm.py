@@ -25,6 +25,7 @@ class LSTMCell(GatedCell):
     """
 
     gates = 4
+    state_names = ("h", "c")
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ import jax
 
 from recurrax.layers import call, carried, loop_over, masked
 from recurrax.layers.layer import Layer
+from recurrax.layers.record import record
 from recurrax.registry import serializable
 from recurrax.variable import Variable, variables_in
 
@@ -144,6 +145,8 @@ class RNN(Layer):
         training: bool = False,
     ) -> Any:
         mask = masked.one_mask(mask)
+        if not isinstance(sequences, list | tuple | dict):
+            sequences = record(f"{self.name}/inputs", sequences)
         first = jax.tree.leaves(sequences)[0]
         masked.check_mask(mask, first.shape[:2], self.name)
         initial, given = self._initial_state(initial_state, first.shape[0])
