@@ -1,5 +1,10 @@
-"""Keras is the reference that results are held against; it runs on JAX as well."""
+"""Set before anything imports Keras or JAX."""
 
 import os
 
 os.environ["KERAS_BACKEND"] = "jax"
+
+from hypothesis import settings
+
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=25)
+settings.load_profile("suite")

@@ -110,8 +110,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ValueError:
     """The error for a name that is not in a table."""
     known = sorted(set(known))
     return ValueError(
-        f"Unknown {kind} {name!r}.{nearest(name, known)} Known: {', '.join(known)}. A {kind} of "
-        "your own is passed as the object itself, or made known with `custom_object_scope`."
+        f"Unknown {kind} {name!r}.{nearest(name, known)} Known: {', '.join(known)}. One of your "
+        "own is passed as the object itself, or made known with `custom_object_scope`."
     )
 
 

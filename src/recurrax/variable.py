@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,17 +32,21 @@ class StatelessScope:
 
     def __init__(self, state_mapping: Iterable[tuple["Variable", Any]] = ()) -> None:
         self._values = {id(variable): value for variable, value in state_mapping}
+        self._outer: StatelessScope | None = None
         self.losses: list[Array] = []
 
     def get_current_value(self, variable: "Variable") -> Any:
-        """The value inside this scope, or None where the scope says nothing of `variable`."""
-        return self._values.get(id(variable))
+        """The value inside this scope or those around it; None where none speaks of `variable`."""
+        value = self._values.get(id(variable))
+        if value is None and self._outer is not None:
+            return self._outer.get_current_value(variable)
+        return value
 
     def add_update(self, variable: "Variable", value: Any) -> None:
         """Give `variable` another value inside this scope."""
         self._values[id(variable)] = value
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "StatelessScope":
         self._outer, _context.scope = _context.scope, self
         return self
 
@@ -118,7 +122,7 @@ class Variable:
         else:
             value = initializer
         with jax.ensure_compile_time_eval():
-            # Always a copy: training donates the buffer, which the caller's array must survive.
+            # Always a copy: training donates the buffer, and the caller's array must survive.
             self._value: Array = jnp.array(value, dtype=dtype)
 
     @property
@@ -226,10 +230,10 @@ class Variable:
     def __int__(self) -> int:
         return int(self.value)
 
-    def __copy__(self) -> Self:
+    def __copy__(self) -> "Variable":
         return self.__deepcopy__({})
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Variable":
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin._value = jnp.array(self._value)
@@ -251,3 +255,18 @@ for _name in [
     f"__{op}__" for op in (*_BINARY, "neg", "pos", "abs", "invert", "lt", "le", "gt", "ge")
 ] + [f"__r{op}__" for op in _BINARY]:
     setattr(Variable, _name, _operator(_name))
+
+
+# So that every `jax.numpy` function takes a variable. What is rebuilt is the plain array: a
+# variable never enters a trace. To walk a structure of variables, use `variables_in`.
+jax.tree_util.register_pytree_node(
+    Variable,
+    lambda variable: ((variable.value,), None),
+    lambda _, children: children[0],  # pyright: ignore[reportArgumentType]
+)
+
+
+def variables_in(tree: Any) -> list[Variable]:
+    """The variables in a structure."""
+    leaves = jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, Variable))
+    return [leaf for leaf in leaves if isinstance(leaf, Variable)]
