@@ -124,7 +124,7 @@ def serialize(thing: Any) -> Any:
     if isinstance(thing, list):
         return [serialize(item) for item in thing]
     if isinstance(thing, tuple):
-        return {"class_name": "__tuple__", "items": [serialize(item) for item in thing]}
+        return tuple(serialize(item) for item in thing)
     if isinstance(thing, Mapping):
         return {key: serialize(value) for key, value in thing.items()}
     if isinstance(thing, np.dtype) or (isinstance(thing, type) and issubclass(thing, np.generic)):
@@ -244,8 +244,8 @@ def deserialize(data: Any, custom_objects: Mapping[str, Any] | None = None) -> A
     Raises:
         ValueError: a class or function that is not known here.
     """
-    if isinstance(data, list):
-        return [deserialize(item, custom_objects) for item in data]
+    if isinstance(data, list | tuple):
+        return type(data)(deserialize(item, custom_objects) for item in data)
     if not isinstance(data, Mapping):
         return data
     name = data.get("class_name")
