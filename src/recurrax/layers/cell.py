@@ -1,0 +1,182 @@
+"""What the built-in cells share: their arguments, their weights, their dropout."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from recurrax import activations, constraints, initializers, regularizers
+from recurrax.layers.checks import positive_int, rate
+from recurrax.layers.layer import Layer
+from recurrax.random import SeedGenerator
+
+
+class GatedCell(Layer):
+    """Base of the built-in cells: `z = x W + h U + b`, cut into gates of `units` features.
+
+    Args:
+        units: features of the state and of the output, positive.
+        activation: of the candidate.
+        use_bias: whether there is a bias.
+        kernel_initializer, recurrent_initializer, bias_initializer: initial weights.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer: penalties on the weights.
+        kernel_constraint, recurrent_constraint, bias_constraint: applied after each update.
+        dropout: share of the input's features dropped, the same ones at every step.
+        recurrent_dropout: share of the state's features dropped, the same ones at every step.
+        seed: of the dropout.
+
+    Raises:
+        ValueError: `units` not positive, a rate outside [0, 1], an unknown name.
+    """
+
+    gates = 1
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.pop("implementation", None)
+        super().__init__(**kwargs)
+        self.units = positive_int(units, "units", type(self).__name__)
+        self.activation = activations.get(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.recurrent_initializer = initializers.get(recurrent_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.recurrent_constraint = constraints.get(recurrent_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self.dropout = rate(dropout, "dropout", type(self).__name__)
+        self.recurrent_dropout = rate(recurrent_dropout, "recurrent_dropout", type(self).__name__)
+        self.seed = seed
+        if self.dropout or self.recurrent_dropout:
+            self.seed_generator = SeedGenerator(seed)
+        self.state_size: int | list[int] = self.units
+        self.output_size = self.units
+        self._dropout_masks: tuple[Array | None, Array | None] | None = None
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        width = self.gates * self.units
+        self.kernel = self.add_weight(
+            (_features(input_shape, self), width),
+            self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+            name="kernel",
+        )
+        self.recurrent_kernel = self.add_weight(
+            (self.units, width),
+            self.recurrent_initializer,
+            regularizer=self.recurrent_regularizer,
+            constraint=self.recurrent_constraint,
+            name="recurrent_kernel",
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                self.bias_shape(),
+                self.initialize_bias,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+                name="bias",
+            )
+
+    def bias_shape(self) -> tuple[int, ...]:
+        return (self.gates * self.units,)
+
+    def initialize_bias(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        return self.bias_initializer(shape, dtype)
+
+    def project_input(self, x: Array) -> Array:
+        """`x W + b`."""
+        projected = jnp.matmul(x, self.kernel.value)
+        return projected if self.bias is None else projected + self.bias.value
+
+    def project_state(self, h: Array) -> Array:
+        """`h U`."""
+        return jnp.matmul(h, self.recurrent_kernel.value)
+
+    # ------------------------------------------------------------------ dropout
+
+    def draw_dropout_masks(self, x: Array, h: Array) -> None:
+        """Draw the masks that every step of the loop about to run uses."""
+        self._dropout_masks = self._draw(x, self.dropout), self._draw(h, self.recurrent_dropout)
+
+    def reset_dropout_masks(self) -> None:
+        """Forget the masks of the loop that has run."""
+        self._dropout_masks = None
+
+    def _draw(self, like: Array, dropped: float) -> Array | None:
+        if dropped == 0:
+            return None
+        kept = jax.random.bernoulli(self.seed_generator.next(), 1 - dropped, like.shape)
+        return jnp.where(kept, 1 / (1 - dropped) if dropped < 1 else 0.0, 0.0).astype(like.dtype)
+
+    def drop(self, x: Array, h: Array, training: bool) -> tuple[Array, Array]:
+        """`x` and `h` with dropout, in training."""
+        if not training or not (self.dropout or self.recurrent_dropout):
+            return x, h
+        drawn_here = self._dropout_masks is None  # a step on its own, outside a loop
+        if drawn_here:
+            self.draw_dropout_masks(x, h)
+        assert self._dropout_masks is not None
+        x_mask, h_mask = self._dropout_masks
+        if drawn_here:
+            self.reset_dropout_masks()
+        return x if x_mask is None else x * x_mask, h if h_mask is None else h * h_mask
+
+    # ------------------------------------------------------------------ states and configuration
+
+    def get_initial_state(self, batch_size: int | None = None) -> list[Array]:
+        """Zeros of shape (batch, units), one for each state."""
+        sizes = self.state_size if isinstance(self.state_size, list) else [self.state_size]
+        return [jnp.zeros((batch_size or 0, size), self.compute_dtype) for size in sizes]
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": activations.to_config(self.activation),
+            "use_bias": self.use_bias,
+            "kernel_initializer": self.kernel_initializer,
+            "recurrent_initializer": self.recurrent_initializer,
+            "bias_initializer": self.bias_initializer,
+            "kernel_regularizer": self.kernel_regularizer,
+            "recurrent_regularizer": self.recurrent_regularizer,
+            "bias_regularizer": self.bias_regularizer,
+            "kernel_constraint": self.kernel_constraint,
+            "recurrent_constraint": self.recurrent_constraint,
+            "bias_constraint": self.bias_constraint,
+            "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+            "seed": self.seed,
+        }
+
+
+def _features(shape: tuple[int | None, ...], cell: Layer) -> int:
+    features = shape[-1]
+    if features is None:
+        raise ValueError(
+            f"{type(cell).__name__} {cell.name!r} needs to know the number of input features, but "
+            f"the input has shape {shape}: give the model an Input whose last axis has a size."
+        )
+    return features

@@ -1,0 +1,50 @@
+"""Masks over time: where False, a step is skipped and its sample keeps state and output."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def one_mask(mask: Any) -> Array | None:
+    """The first mask of a structure; None where there is none."""
+    leaves = jax.tree.leaves(mask)
+    return leaves[0] if leaves else None
+
+
+def check_mask(mask: Any, shape: tuple[int, ...], name: str) -> None:
+    """Raise ValueError where a mask is not boolean-like of shape (batch, timesteps)."""
+    if mask is not None and tuple(mask.shape) != tuple(shape):
+        raise ValueError(
+            f"Layer {name!r} expected a mask of shape (batch, timesteps) = {tuple(shape)}, but got "
+            f"shape {tuple(mask.shape)}: pass one boolean for each step of each sample."
+        )
+
+
+def select(mask: Array, new: Array, old: Array) -> Array:
+    """`new` where `mask` (batch,) is True, else `old`; both (batch, ...)."""
+    return jnp.where(mask.reshape(mask.shape + (1,) * (new.ndim - 1)), new, old)
+
+
+def seen(mask: Array, reverse: bool) -> Array:
+    """Whether a sample had an unmasked step up to each one; `mask` is (timesteps, batch)."""
+    return jax.lax.cummax(mask.astype(jnp.int32), axis=0, reverse=reverse).astype(bool)
+
+
+def carry_forward(ys: Array, mask: Array, reverse: bool) -> Array:
+    """At masked steps the output of the last unmasked one, 0 before the first.
+
+    Args:
+        ys: (timesteps, batch, ...).
+        mask: (timesteps, batch).
+        reverse: whether the steps ran from the last to the first.
+    """
+    steps = jnp.arange(mask.shape[0])[:, None]
+    if reverse:
+        last = jax.lax.cummin(jnp.where(mask, steps, mask.shape[0]), axis=0, reverse=True)
+    else:
+        last = jax.lax.cummax(jnp.where(mask, steps, -1), axis=0)
+    held = ys[jnp.clip(last, 0, mask.shape[0] - 1), jnp.arange(mask.shape[1])[None, :]]
+    known = seen(mask, reverse)
+    return jnp.where(known.reshape(known.shape + (1,) * (ys.ndim - 2)), held, 0)

@@ -1,0 +1,34 @@
+"""Values that a cell names while it runs, for who looks inside; free when nobody does."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+
+class _Context(threading.local):
+    found: dict[str, Any] | None = None
+
+
+_context = _Context()
+
+
+def record(name: str, value: Any) -> Any:
+    """Keep `value` under `name` for an enclosing `recording()`; returns `value`."""
+    if _context.found is not None:
+        _context.found[name] = value
+    return value
+
+
+def is_recording() -> bool:
+    return _context.found is not None
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[dict[str, Any]]:
+    """Collect what is recorded inside."""
+    outer, _context.found = _context.found, {}
+    try:
+        yield _context.found
+    finally:
+        _context.found = outer

@@ -1,0 +1,35 @@
+"""The fully connected recurrent cell, and the layer that loops over it."""
+
+from typing import Any
+
+from jaxtyping import Array, Float
+
+from recurrax.layers.builtin import BuiltinRNN
+from recurrax.layers.cell import GatedCell
+from recurrax.registry import serializable
+
+
+@serializable("keras.layers")
+class SimpleRNNCell(GatedCell):
+    """One step of a fully connected recurrent layer (Elman, 1990).
+
+        h' = activation(x W + b + h U)
+
+    Weights: `kernel` W (features, units), `recurrent_kernel` U (units, units), `bias` b (units,).
+    State: h. Output: h'.
+    """
+
+    def call(
+        self,
+        inputs: Float[Array, "batch features"],
+        states: Any,
+        training: bool = False,
+    ) -> tuple[Float[Array, "batch units"], list[Float[Array, "batch units"]]]:
+        x, h = self.drop(inputs, states[0], training)
+        h = self.activation(self.project_input(x) + self.project_state(h))
+        return h, [h]
+
+
+@serializable("keras.layers")
+class SimpleRNN(BuiltinRNN, cell=SimpleRNNCell):
+    """A fully connected recurrent layer: `RNN(SimpleRNNCell(units))`."""

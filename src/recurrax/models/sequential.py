@@ -1,0 +1,230 @@
+"""`Sequential`: layers one after the other."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from recurrax.layers import call
+from recurrax.layers.graph import SymbolicTensor, is_symbolic
+from recurrax.layers.input_layer import Input, InputLayer
+from recurrax.layers.layer import Layer
+from recurrax.models.model import Model
+from recurrax.registry import deserialize, serializable
+from recurrax.variable import name_scope
+
+
+@serializable("keras", "keras.models")
+class Sequential(Model):
+    """Layers one after the other, each fed with what the one before returns.
+
+    Args:
+        layers: the layers; an `Input` first makes the model know its shapes at once.
+        trainable: whether optimizers change the weights.
+        name: name.
+
+    Raises:
+        ValueError: something that is no layer, two layers of one name, an `Input` not in front,
+            or a layer that returns several tensors (`return_state=True`).
+    """
+
+    untracked = Layer.untracked | {"_symbolic"}
+
+    def __init__(
+        self, layers: Sequence[Any] | None = None, trainable: bool = True, name: str | None = None
+    ) -> None:
+        super().__init__(trainable=trainable, name=name)
+        self._layers: list[Layer] = []
+        self._symbolic: list[Any] = []
+        for layer in layers or ():
+            self._append(layer)
+        self._build_early()
+
+    # ------------------------------------------------------------------ the list
+
+    def add(self, layer: Any) -> None:
+        """Put a layer at the end."""
+        self._append(layer)
+        self._rebuild()
+
+    def pop(self) -> Layer:
+        """Take the last layer off.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if not self.layers:
+            raise ValueError(f"Sequential {self.name!r} has no layer to pop.")
+        layer = self._layers.pop()
+        self._rebuild()
+        return layer
+
+    def _append(self, layer: Any) -> None:
+        if is_symbolic(layer) and isinstance(layer.node.layer, InputLayer):
+            layer = layer.node.layer
+        if not isinstance(layer, Layer):
+            raise ValueError(
+                f"Sequential {self.name!r} expected a layer, but got {layer!r} of type "
+                f"{type(layer).__name__}: add layers.Dense(8), say, or layers.Lambda(function)."
+            )
+        if isinstance(layer, InputLayer) and self._layers:
+            raise ValueError(
+                f"Sequential {self.name!r} already has layers: an Input can only stand in front."
+            )
+        if any(layer.name == other.name for other in self._layers):
+            raise ValueError(
+                f"Sequential {self.name!r} already has a layer named {layer.name!r}: give one of "
+                "them another name."
+            )
+        if getattr(layer, "return_state", False):
+            raise ValueError(
+                f"Layer {layer.name!r} has return_state=True and so returns several tensors, which "
+                "Sequential cannot feed to the next layer: build a functional Model(inputs, "
+                "outputs) instead."
+            )
+        self._layers.append(layer)
+
+    @property
+    def layers(self) -> list[Layer]:
+        return [layer for layer in self._layers if not isinstance(layer, InputLayer)]
+
+    # ------------------------------------------------------------------ shapes
+
+    def _rebuild(self) -> None:
+        shape = self._symbolic[0].shape if self._symbolic and len(self._layers) else None
+        self._symbolic, self._nodes[:] = [], []
+        self.built = False
+        self._build_early()
+        if not self.built and shape is not None:
+            self.build(shape)
+
+    def _build_early(self) -> None:
+        """Build as soon as the shapes can be known."""
+        if not self._layers:
+            return
+        first = self._layers[0]
+        if isinstance(first, InputLayer):
+            self._build_from(first.output)
+            return
+        shape = _early_shape(first)
+        if shape is not None:
+            dtype = "int32" if type(first).__name__ == "Embedding" else first.compute_dtype
+            self._build_from(Input(batch_shape=shape, dtype=dtype))
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make all weights, for an input of this shape, None where unknown.
+
+        Raises:
+            ValueError: no shape is given and none is known.
+        """
+        if input_shape is None:
+            raise ValueError(
+                f"Sequential {self.name!r} cannot be built without a shape: give it, or begin the "
+                "model with an Input."
+            )
+        dtype = self._layers[0].compute_dtype if self._layers else "float32"
+        stateful = any(getattr(layer, "stateful", False) for layer in self.flatten_layers())
+        batch_size = input_shape[0] if stateful else None
+        self._build_from(Input(batch_shape=(batch_size, *tuple(input_shape)[1:]), dtype=dtype))
+
+    def _build_from(self, symbol: SymbolicTensor) -> None:
+        self._symbolic = [symbol]
+        for layer in self.layers:
+            layer._nodes.clear()
+            with name_scope(self.name):
+                symbol = layer(symbol)
+            if not is_symbolic(symbol):
+                raise ValueError(
+                    f"Layer {layer.name!r} returns {len(jax.tree.leaves(symbol))} tensors, but "
+                    "Sequential needs one: build a functional Model(inputs, outputs) instead."
+                )
+        self._symbolic.append(symbol)
+        self.built = True
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The symbolic input, in a list."""
+        self._require_built("asked for its inputs")
+        return self._symbolic[:1]
+
+    @property
+    def outputs(self) -> list[Any]:
+        """The symbolic output, in a list."""
+        self._require_built("asked for its outputs")
+        return self._symbolic[1:]
+
+    @property
+    def input(self) -> Any:
+        return self.inputs[0]
+
+    @property
+    def output(self) -> Any:
+        return self.outputs[0]
+
+    @property
+    def input_shape(self) -> Any:
+        return self.input.shape
+
+    @property
+    def output_shape(self) -> Any:
+        return self.output.shape
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        for layer in self.layers:
+            input_shape = layer.compute_output_shape(input_shape)
+        return input_shape
+
+    # ------------------------------------------------------------------ running
+
+    def check_values(self, inputs: Any) -> None:
+        """Check the values of an input where the first layer does."""
+        if self.layers and hasattr(self.layers[0], "check_values"):
+            self.layers[0].check_values(inputs)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
+        if mask is not None:
+            call.set_mask(inputs, mask)
+        for layer in self.layers:
+            inputs = layer(inputs, training=training)
+        return inputs
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        return None  # the last layer has put it on the output
+
+    # ------------------------------------------------------------------ configuration
+
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": self.dtype_policy,
+            "layers": list(self._layers),
+        }
+        if self._symbolic and not isinstance(self._layers[0], InputLayer):
+            config["build_input_shape"] = self._symbolic[0].shape
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Sequential":
+        model = cls([deserialize(layer) for layer in config["layers"]], name=config.get("name"))
+        shape = deserialize(config.get("build_input_shape"))
+        if shape is not None and not model.built:
+            model.build(tuple(shape))
+        return model
+
+
+def _early_shape(layer: Layer) -> Any:
+    """The batch shape of a first layer's input, if anything says it."""
+    known = getattr(layer, "known_input_shape", None)
+    if known is not None:
+        return known
+    given = layer._input_arguments
+    if "batch_input_shape" in given or "batch_shape" in given:
+        return given.get("batch_input_shape", given.get("batch_shape"))
+    if "input_shape" in given:
+        return (given.get("batch_size"), *given["input_shape"])
+    if "input_dim" in given:
+        length = [given["input_length"]] if "input_length" in given else []
+        recurrent = [None] if hasattr(layer, "return_sequences") and not length else length
+        return (None, *recurrent, given["input_dim"])
+    return None
