@@ -3,12 +3,13 @@
 from typing import Any
 
 from recurrax.layers.layer import Layer
+from recurrax.models.saved import Saved
 from recurrax.models.summary import print_summary
 from recurrax.registry import nearest, serializable
 
 
 @serializable("keras", "Functional")
-class Model(Layer):
+class Model(Saved, Layer):
     """Layers that are trained together.
 
     Subclass it with a `call` of your own, or use `Sequential`.
