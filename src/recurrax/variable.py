@@ -4,7 +4,7 @@ import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,7 @@ class StatelessScope:
         """Give `variable` another value inside this scope."""
         self._values[id(variable)] = value
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "StatelessScope":
         self._outer, _context.scope = _context.scope, self
         return self
 
@@ -264,10 +264,10 @@ class Variable:
     def __int__(self) -> int:
         return int(self.value)
 
-    def __copy__(self) -> Self:
+    def __copy__(self) -> "Variable":
         return self.__deepcopy__({})
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Variable":
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin._value = jnp.array(self._value)

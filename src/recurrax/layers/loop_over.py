@@ -76,6 +76,8 @@ def loop(
             length=steps,
             reverse=reverse,
             unroll=bool(layer.unroll) or 1,
+            runner=layer.runner,
+            segments=layer.segments,
         )
     finally:
         if hasattr(cell, "reset_dropout_masks"):

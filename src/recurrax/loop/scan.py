@@ -5,6 +5,10 @@ from typing import Any
 
 import jax
 
+from recurrax.loop import gradient as _gradient  # noqa: F401 (gives the loop its derivative)
+from recurrax.loop import split, step
+from recurrax.loop.primitive import loop
+
 
 def scan(
     f: Callable[[Any, Any], tuple[Any, Any]],
@@ -13,6 +17,9 @@ def scan(
     length: int | None = None,
     reverse: bool = False,
     unroll: int | bool = 1,
+    *,
+    runner: str | None = None,
+    segments: int | str | None = None,
 ) -> tuple[Any, Any]:
     """Run `f(carry, x) -> (carry, y)` over the leading axis of `xs`, as `jax.lax.scan` does.
 
@@ -27,4 +34,29 @@ def scan(
     Returns:
         The carry after the last step, and the `y` of every step stacked to `(length, ...)`.
     """
-    return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
+    if runner == "lax":
+        return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
+    traced = step.trace(f, init, xs, length)
+
+    def run(body, consts, carry, xs):
+        return loop(
+            body,
+            consts,
+            carry,
+            xs,
+            length=traced.length,
+            reverse=reverse,
+            unroll=unroll,
+            runner=runner,
+        )
+
+    carry, ys = split.run(
+        split.split(traced.body),
+        traced.consts,
+        traced.init,
+        traced.xs,
+        length=traced.length,
+        runner=runner,
+        loop=run,
+    )
+    return jax.tree.unflatten(traced.carry_tree, carry), jax.tree.unflatten(traced.y_tree, ys)

@@ -1,0 +1,351 @@
+"""The backward body: one step's `jax.vjp`, with the products of the forward loop.
+
+`Joint` is the whole program; `Backward` is what is left of it for given cotangents.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
+
+from recurrax.loop import jaxprs, kept
+from recurrax.loop.body import Body
+from recurrax.loop.jaxprs import Atom
+
+# They take operands of one shape, or with axes of size 1 that they repeat.
+_ELEMENTWISE = {"add", "sub", "mul", "div", "max", "min", "pow", "atan2", "add_any"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Use:
+    """One use of a const whose part of the gradient is computed after the backward loop.
+
+    The const is operand `position` of `eqn`; `tap` is the cotangent of its output (of the const
+    repeated to the shape of the output, where `eqn` repeats it); `other` is what it multiplies.
+    """
+
+    const: int
+    eqn: JaxprEqn
+    position: int
+    tap: int
+    other: Var | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Joint:
+    """One step forward and back.
+
+    `body` takes the consts; the cotangents of the float carries and the gradients accumulated so
+    far of the consts `accumulated`; and as xs the carry, x, the kept values, the cotangents of
+    the float ys. It returns the new cotangents and gradients; and as ys the cotangents of the
+    wanted xs, the taps, and the values `others`, done again for the uses that multiply them.
+    """
+
+    step: Body
+    body: Body
+    kept: tuple[Var, ...]
+    uses: tuple[Use, ...]
+    accumulated: tuple[int, ...]
+    others: tuple[Var, ...]
+    float_carry: tuple[int, ...]
+    float_ys: tuple[int, ...]
+    wanted_xs: tuple[int, ...]
+    num_taps: int
+
+
+@jax.custom_jvp
+def _with_tangent(value, tangent_of):
+    """`value`, with the derivative of `tangent_of`."""
+    del tangent_of
+    return value
+
+
+@_with_tangent.defjvp
+def _(primals, tangents):
+    return primals[0], tangents[1]
+
+
+def _replaced(kept_value: Any, made_again: Any) -> Any:
+    """The value that the forward loop kept, in place of the work that made it."""
+    if jaxprs.is_float(kept_value):
+        return _with_tangent(kept_value, made_again)
+    return kept_value
+
+
+class _Taps:
+    """Where the gradient of each const is picked up.
+
+    A tap is a zero added to a value: its cotangent, an output of the backward loop, is the
+    value's. Taps stand at the products, and where a const is repeated over rows, as long as one
+    step of the cotangent is no larger than the largest value that the loop carries, keeps or
+    hands out; all other uses are `direct`.
+    """
+
+    def __init__(self, body: Body, wanted: Sequence[int], keep: Sequence[kept.Kept]):
+        jaxpr = body.jaxpr.jaxpr
+        consts = {jaxpr.invars[i]: i for i in wanted}
+        held = [*jaxpr.invars[body.num_consts :], *jaxpr.outvars, *(k.value for k in keep)]
+        self._limit = max((jaxprs.nbytes([v.aval]) for v in held), default=0)
+        self.tap_avals: list[Any] = []
+        self.tapped: dict[Var, int] = {}
+        self.uses: list[Use] = []
+        self.direct: set[Var] = set(jaxprs.variables(jaxpr.outvars)) & set(consts)
+        self._at: dict[int, list[tuple[int, int, int | None]]] = {}
+        # Values that are made of consts alone, inside the loop.
+        still = set(jaxpr.invars[: body.num_consts])
+        sums = {id(e): k.value for k in keep for e in k.eqns}
+
+        for eqn in jaxpr.eqns:
+            for position, v in enumerate(eqn.invars):
+                if isinstance(v, Literal) or v not in consts:
+                    continue
+                if not self._pick_up(eqn, position, consts[v], still, sums.get(id(eqn))):
+                    self.direct.add(v)
+            if all(v in still for v in jaxprs.variables(eqn.invars)):
+                still.update(eqn.outvars)
+
+    def at(self, eqn: JaxprEqn) -> list[tuple[int, int, int | None]]:
+        """(position, const, tap) of the operands of `eqn` whose gradient is picked up."""
+        return self._at.get(id(eqn), [])
+
+    def _pick_up(
+        self, eqn: JaxprEqn, position: int, const: int, still: set[Var], root: Var | None
+    ) -> bool:
+        out = eqn.outvars[0]
+        if len(eqn.outvars) > 1 or jaxprs.nbytes([out.aval]) > self._limit:
+            return False
+        others = jaxprs.variables(a for i, a in enumerate(eqn.invars) if i != position)
+        repeated = jaxprs.aval(eqn.invars[position]).shape != jaxprs.aval(out).shape
+        other, operand_tap = None, None
+        if eqn.primitive.name in kept.PRODUCTS:
+            if root is None or len(others) != 1 or others[0] in still:
+                return False
+            other = others[0]
+            tap = self._tap(root)
+        elif eqn.primitive.name == "broadcast_in_dim":
+            tap = self._tap(out)
+        elif eqn.primitive.name in _ELEMENTWISE and (repeated or root is not None):
+            tap = operand_tap = len(self.tap_avals)
+            self.tap_avals.append(out.aval)
+        else:
+            return False
+        self._at.setdefault(id(eqn), []).append((position, const, operand_tap))
+        self.uses.append(Use(const, eqn, position, tap, other))
+        return True
+
+    def _tap(self, value: Var) -> int:
+        if value not in self.tapped:
+            self.tapped[value] = len(self.tap_avals)
+            self.tap_avals.append(value.aval)
+        return self.tapped[value]
+
+
+def joint(body: Body, wanted: Sequence[bool]) -> Joint:
+    """Trace one step of `body` forward and back, for gradients of the `wanted` inputs."""
+    jaxpr = body.jaxpr.jaxpr
+    m, n = body.num_consts, body.num_consts + body.num_carry
+    const_vars, carry_vars, x_vars = jaxpr.invars[:m], jaxpr.invars[m:n], jaxpr.invars[n:]
+    y_out = jaxpr.outvars[body.num_carry :]
+    float_carry = tuple(i for i, v in enumerate(carry_vars) if jaxprs.is_float(v.aval))
+    float_ys = tuple(i for i, v in enumerate(y_out) if jaxprs.is_float(v.aval))
+    wanted_xs = tuple(i for i, w in enumerate(wanted[n:]) if w)
+    wanted_consts = [i for i, w in enumerate(wanted[:m]) if w]
+
+    keep = kept.find(jaxpr)
+    taps_at = _Taps(body, wanted_consts, keep)
+    at_hand = {*carry_vars, *x_vars, *(k.value for k in keep), *jaxprs.variables(y_out)}
+    others = tuple(
+        v for v in dict.fromkeys(u.other for u in taps_at.uses if u.other) if v not in at_hand
+    )
+    accumulated = tuple(i for i in wanted_consts if const_vars[i] in taps_at.direct)
+    kept_of = {k.value: i for i, k in enumerate(keep)}
+
+    def one_step(consts, carry, xs, kept_values):
+        """The step as a function of what is differentiated."""
+
+        def primal(diff_consts, diff_carry, diff_xs, taps):
+            env: dict[Var, Any] = dict(zip(jaxpr.invars, [*consts, *carry, *xs], strict=True))
+            env.update(zip((const_vars[i] for i in accumulated), diff_consts, strict=True))
+            env.update(zip((carry_vars[i] for i in float_carry), diff_carry, strict=True))
+            env.update(zip((x_vars[i] for i in wanted_xs), diff_xs, strict=True))
+
+            def rule(eqn, operands):
+                if eqn.effects:
+                    return []
+                operands = list(operands)
+                for position, const, tap in taps_at.at(eqn):
+                    operands[position] = consts[const]
+                    if tap is not None:
+                        shape = taps[tap].shape
+                        spread = jnp.broadcast_to(operands[position], shape)
+                        operands[position] = _with_tangent(spread, taps[tap])
+                outputs = jaxprs.bind(jaxpr, eqn, operands)
+                if eqn.outvars[0] in taps_at.tapped:
+                    tap = taps[taps_at.tapped[eqn.outvars[0]]]
+                    if eqn.primitive.name == "broadcast_in_dim":
+                        return [_with_tangent(outputs[0], tap)]
+                    outputs = [outputs[0] + tap]
+                return [
+                    _replaced(kept_values[kept_of[v]], y) if v in kept_of else y
+                    for v, y in zip(eqn.outvars, outputs, strict=True)
+                ]
+
+            outputs = jaxprs.evaluate(jaxpr, env, rule, inline={})
+            floats = [outputs[i] for i in float_carry]
+            floats += [outputs[body.num_carry + i] for i in float_ys]
+            return floats, [env[v] for v in others]
+
+        diff = (
+            [consts[i] for i in accumulated],
+            [carry[i] for i in float_carry],
+            [xs[i] for i in wanted_xs],
+            [jnp.zeros(a.shape, a.dtype) for a in taps_at.tap_avals],
+        )
+        _, vjp, again = jax.vjp(primal, *diff, has_aux=True)
+        return vjp, again
+
+    def flat(*args):
+        groups = [m, len(float_carry), len(accumulated), len(carry_vars), len(x_vars), len(keep)]
+        parts, start = [], 0
+        for size in groups:
+            parts.append(args[start : start + size])
+            start += size
+        consts, carry_cts, gradients, carry, xs, kept_values = parts
+        vjp, again = one_step(consts, carry, xs, kept_values)
+        d_consts, d_carry, d_xs, d_taps = vjp([*carry_cts, *args[start:]])
+        gradients = [g + d for g, d in zip(gradients, d_consts, strict=True)]
+        return [*d_carry, *gradients, *d_xs, *d_taps, *again]
+
+    variables = [
+        *const_vars,
+        *(carry_vars[i] for i in float_carry),
+        *(const_vars[i] for i in accumulated),
+        *carry_vars,
+        *x_vars,
+        *(k.value for k in keep),
+        *(y_out[i] for i in float_ys),
+    ]
+    closed = jaxprs.inlined(jax.make_jaxpr(flat)(*(jaxprs.strong(v.aval) for v in variables)))
+    num_carry = len(float_carry) + len(accumulated)
+    return Joint(
+        step=body,
+        body=Body(closed, m, num_carry),
+        kept=tuple(k.value for k in keep),
+        uses=tuple(taps_at.uses),
+        accumulated=accumulated,
+        others=others,
+        float_carry=float_carry,
+        float_ys=float_ys,
+        wanted_xs=wanted_xs,
+        num_taps=len(taps_at.tap_avals),
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Backward:
+    """A backward loop: a body, where its arguments come from, where its results go.
+
+    An argument is an index into the consts, carry and xs of the joint body. A result is an index
+    into `ys` of the body, or an `Argument` where a cotangent is handed on unchanged, or None
+    where it is zero.
+    """
+
+    body: Body
+    consts: tuple[int, ...]
+    carry: tuple[int, ...]
+    xs: tuple[int, ...]
+    results: tuple["int | Argument | None", ...]
+
+    @property
+    def reads(self) -> set[int]:
+        """The xs of the joint body that the loop or its results need."""
+        return {*self.xs, *(r.index for r in self.results if isinstance(r, Argument))}
+
+
+@dataclasses.dataclass(frozen=True)
+class Argument:
+    """A result that is one of the xs of the joint body as it stands."""
+
+    index: int
+
+
+def backward(joint: Joint, wanted_carry: Sequence[bool], zero_ys: Sequence[bool]) -> Backward:
+    """What is left of the joint body.
+
+    `wanted_carry` marks the carries whose final cotangent is wanted; `zero_ys` the float ys whose
+    cotangents are zero.
+    """
+    body = joint.body
+    first_ct = body.num_xs - len(joint.float_ys)
+    zeros = {first_ct + i for i, z in enumerate(zero_ys) if z}
+    closed, zero_out = _without_zeros(body, first_ct, zeros)
+    jaxpr = closed.jaxpr
+    carry_out, y_out = jaxpr.outvars[: body.num_carry], jaxpr.outvars[body.num_carry :]
+    xs = {v: i for i, v in enumerate(jaxpr.invars[body.num_consts + body.num_carry :])}
+
+    leaving: list[Atom] = []
+    results: list[int | Argument | None] = []
+    for atom, zero in zip(y_out, zero_out, strict=True):
+        if zero:
+            results.append(None)
+        elif not isinstance(atom, Literal) and atom in xs:
+            results.append(Argument(xs[atom]))
+        else:
+            places = [i for i, v in enumerate(leaving) if v is atom]
+            if not places:
+                leaving.append(atom)
+            results.append(places[0] if places else len(leaving) - 1)
+    small = jaxpr.replace(
+        outvars=[*carry_out, *leaving], debug_info=jaxpr.debug_info.with_unknown_names()
+    )
+    small, consts, carry, used_xs = jaxprs.pruned(
+        Body(ClosedJaxpr(small, closed.consts), body.num_consts, body.num_carry),
+        [*wanted_carry, *[True] * len(joint.accumulated)],
+        [True] * len(leaving),
+    )
+    return Backward(small, tuple(consts), tuple(carry), tuple(used_xs), tuple(results))
+
+
+def _without_zeros(body: Body, first_ct: int, zeros: set[int]) -> tuple[ClosedJaxpr, list[bool]]:
+    """The joint body where some cotangents are zero, and which of its ys are then zero.
+
+    The joint body is linear in its cotangents, so an equation that reads no other cotangents than
+    zero ones makes zero.
+    """
+    jaxpr = body.jaxpr.jaxpr
+    num_ys = len(jaxpr.outvars) - body.num_carry
+    if not zeros:
+        return body.jaxpr, [False] * num_ys
+    m, n = body.num_consts, body.num_consts + body.num_carry
+    xs = jaxpr.invars[n:]
+    zero = {xs[i] for i in zeros}
+    linear = {*jaxpr.invars[m:n], *xs[first_ct:]}
+    for eqn in jaxpr.eqns:
+        reads = [v for v in jaxprs.variables(eqn.invars) if v in linear]
+        if reads:
+            linear.update(eqn.outvars)
+            if all(v in zero for v in reads):
+                zero.update(eqn.outvars)
+
+    def flat(*args):
+        env: dict[Var, Any] = dict(zip(jaxpr.constvars, body.jaxpr.consts, strict=True))
+        env.update(zip(jaxpr.invars, args, strict=True))
+        env.update({v: jnp.zeros(v.aval.shape, v.aval.dtype) for v in zero})
+
+        def rule(eqn, operands):
+            if any(v in zero for v in eqn.outvars):
+                return [env[v] for v in eqn.outvars]
+            if eqn.primitive.name == "add_any":
+                left, right = (not isinstance(v, Literal) and v in zero for v in eqn.invars)
+                if left or right:
+                    return [operands[1] if left else operands[0]]
+            return None
+
+        return jaxprs.evaluate(jaxpr, env, rule, inline={})
+
+    closed = jax.make_jaxpr(flat)(*body.jaxpr.in_avals)
+    ys = jaxpr.outvars[body.num_carry :]
+    return closed, [not isinstance(v, Literal) and v in zero for v in ys]

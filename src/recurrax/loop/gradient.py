@@ -1,0 +1,225 @@
+"""Gradient: differentiation rules of the loop primitive.
+
+The forward loop is the body with a few more outputs (`kept.py`); the backward loop is a body too
+(`backward.py`). No gradient of a weight is accumulated inside the loop: the cotangents of the
+products leave the backward loop, and after it all steps and rows are contracted at once.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.extend.core import ClosedJaxpr, Literal, Primitive, Var
+from jax.interpreters import ad, batching, mlir
+
+from recurrax.loop import backward, jaxprs, products
+from recurrax.loop.backward import Argument, Backward, Joint, Use
+from recurrax.loop.body import Body
+from recurrax.loop.primitive import loop, loop_p, stack_avals
+
+NO_FORWARD_MODE = (
+    "recurrax.scan has no forward-mode derivative (jax.jvp, jax.jacfwd, jax.hessian, "
+    'jax.linearize). Use reverse mode (jax.grad, jax.vjp, jax.jacrev), or scan(..., runner="lax"), '
+    "which is plain jax.lax.scan."
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Derivative:
+    """A body ready for reverse mode, for gradients of the inputs `wanted`.
+
+    `forward` is the body with the values `extras` as further ys. `consts` and `stacks` are what
+    the backward loop and the contractions after it read: indices of consts, and of the stacks in
+    the order of `Joint` (carry before each step, x, kept values).
+    """
+
+    wanted: tuple[bool, ...]
+    joint: Joint
+    forward: Body
+    extras: tuple[Var, ...]
+    consts: tuple[int, ...]
+    stacks: tuple[Var, ...]
+
+    @functools.lru_cache(maxsize=8)  # noqa: B019 (a derivative lives as long as its loop)
+    def backward(self, zero_ys: tuple[bool, ...]) -> Backward:
+        m = self.joint.step.num_consts
+        wanted_carry = [self.wanted[m + i] for i in self.joint.float_carry]
+        return backward.backward(self.joint, wanted_carry, zero_ys)
+
+    @property
+    def stack_vars(self) -> list[Var]:
+        """The values behind the xs of the joint body, cotangents of the ys left out."""
+        return [*self.joint.step.jaxpr.jaxpr.invars[self.joint.step.num_consts :], *self.joint.kept]
+
+
+@functools.lru_cache(maxsize=256)
+def derivative(body: Body, wanted: tuple[bool, ...]) -> Derivative:
+    """Prepare both loops of `body` for gradients of the `wanted` inputs."""
+    jaxpr = body.jaxpr.jaxpr
+    both = backward.joint(body, wanted)
+    m, n = body.num_consts, body.num_consts + body.num_carry
+    everything = backward.backward(
+        both, [wanted[m + i] for i in both.float_carry], [False] * len(both.float_ys)
+    )
+    stack_vars = [*jaxpr.invars[m:], *both.kept]
+    read = {stack_vars[i] for i in everything.reads if i < len(stack_vars)}
+    others = {u.other for u in both.uses if u.other is not None} - set(both.others)
+    needed = [v for v in dict.fromkeys([*stack_vars, *others]) if v in read | others]
+    given = {*jaxpr.invars[n:], *jaxprs.variables(jaxpr.outvars[body.num_carry :])}
+    extras = [v for v in needed if v not in given]
+    forward = jaxpr.replace(
+        outvars=[*jaxpr.outvars, *extras], debug_info=jaxpr.debug_info.with_unknown_names()
+    )
+    consts = {*everything.consts}
+    return Derivative(
+        wanted=wanted,
+        joint=both,
+        forward=dataclasses.replace(body, jaxpr=ClosedJaxpr(forward, body.jaxpr.consts)),
+        extras=tuple(extras),
+        consts=tuple(sorted(consts)),
+        stacks=tuple(needed),
+    )
+
+
+tangent_p = Primitive("loop_tangent")
+tangent_p.multiple_results = True
+
+
+def _jvp(primals, tangents, *, jaxpr, num_consts, num_carry, length, reverse, unroll, runner):
+    body = Body(jaxpr, num_consts, num_carry)
+    wanted = tuple(type(t) is not ad.Zero for t in tangents)
+    d = derivative(body, wanted)
+    params = {"length": length, "reverse": reverse, "unroll": unroll, "runner": runner}
+    n = num_consts + num_carry
+    carry, ys = loop(d.forward, primals[:num_consts], primals[num_consts:n], primals[n:], **params)
+    y_vars = [*jaxpr.jaxpr.outvars[num_carry:], *d.extras]
+    stacked = {v: y for v, y in zip(y_vars, ys, strict=True) if not isinstance(v, Literal)}
+    stacked.update(zip(jaxpr.jaxpr.invars[n:], primals[n:], strict=True))
+    outputs = [*carry, *ys[: body.num_ys]]
+    linear = iter(
+        tangent_p.bind(
+            *(primals[i] for i in d.consts),
+            *(stacked[v] for v in d.stacks),
+            *(t for t, w in zip(tangents, wanted, strict=True) if w),
+            derivative=d,
+            **params,
+        )
+    )
+    return outputs, [
+        next(linear) if jaxprs.is_float(y) else ad.Zero(jax.typeof(y).to_tangent_aval())
+        for y in outputs
+    ]
+
+
+def _tangent_avals(*_, derivative, length, **params):
+    del params
+    body = derivative.joint.step
+    avals = [jaxprs.strong(a) for a in body.jaxpr.out_avals]
+    avals = [*avals[: body.num_carry], *stack_avals(avals[body.num_carry :], length)]
+    return [a for a in avals if jaxprs.is_float(a)]
+
+
+def _transpose(cts, *args, derivative, length, reverse, unroll, runner):
+    d: Derivative = derivative
+    both, body = d.joint, d.joint.step
+    num_float_carry = len(both.float_carry)
+    consts = dict(zip(d.consts, args, strict=False))
+    stacks = dict(zip(d.stacks, args[len(d.consts) :], strict=False))
+    y_cts = cts[num_float_carry:]
+    b = d.backward(tuple(type(ct) is ad.Zero for ct in y_cts))
+
+    xs = {i: stacks[v] for i, v in enumerate(d.stack_vars) if v in stacks}
+    xs.update({len(d.stack_vars) + i: ct for i, ct in enumerate(y_cts)})
+    carry = [ad.instantiate_zeros(ct) for ct in cts[:num_float_carry]]
+    carry += [jnp.zeros_like(_const(body, i)) for i in both.accumulated]
+    last, ys = loop(
+        b.body,
+        [consts[i] for i in b.consts],
+        [carry[i] for i in b.carry],
+        [xs[i] for i in b.xs],
+        length=length,
+        reverse=not reverse,
+        unroll=unroll,
+        runner=runner,
+    )
+    results = [
+        r if r is None else xs[r.index] if isinstance(r, Argument) else ys[r] for r in b.results
+    ]
+    last = dict(zip(b.carry, last, strict=True))
+    d_xs, taps, again = _split(results, [len(both.wanted_xs), both.num_taps])
+    stacks.update(zip(both.others, again, strict=True))
+
+    gradients: dict[int, Any] = {}
+    m, n = body.num_consts, body.num_consts + body.num_carry
+    for place, i in enumerate(both.accumulated):
+        gradients[i] = last[num_float_carry + place]
+    for place, i in enumerate(both.float_carry):
+        gradients[m + i] = last.get(place)
+    gradients.update({n + i: dx for i, dx in zip(both.wanted_xs, d_xs, strict=True)})
+    for use in both.uses:
+        if taps[use.tap] is not None:
+            part = _after_the_loop(body, use, taps[use.tap], stacks, runner)
+            gradients[use.const] = (
+                part if gradients.get(use.const) is None else gradients[use.const] + part
+            )
+    wanted = [i for i, w in enumerate(d.wanted) if w]
+    avals = [a.aval for a in args if ad.is_undefined_primal(a)]
+    found = [
+        ad.Zero(aval) if gradients.get(i) is None else gradients[i]
+        for i, aval in zip(wanted, avals, strict=True)
+    ]
+    return [None] * (len(args) - len(wanted)) + found
+
+
+def _const(body: Body, i: int) -> jax.ShapeDtypeStruct:
+    aval = body.jaxpr.in_avals[i]
+    return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+
+
+def _split(values: Sequence[Any], sizes: Sequence[int]) -> tuple[Any, Any, Any]:
+    first, second = sizes
+    return values[:first], values[first : first + second], values[first + second :]
+
+
+def _after_the_loop(
+    body: Body, use: Use, tap: Array, stacks: dict[Var, Array], runner: str | None
+) -> Array:
+    """One use's part of the gradient of a const: a contraction over all steps and rows."""
+    jaxpr, eqn = body.jaxpr.jaxpr, use.eqn
+    if use.other is not None and use.position == 1 and products.is_plain(eqn):
+        pair = (stacks[use.other], tap)
+        pair = pair[::-1] if products.weight_is_transposed(eqn) else pair
+        return products.gather(*pair, precision=eqn.params["precision"], runner=runner)
+
+    def linear(const):
+        if use.other is not None:
+
+            def one_step(other):
+                operands = [other] * 2
+                operands[use.position] = const
+                return jaxprs.bind(jaxpr, eqn, operands)[0]
+
+            return jax.vmap(one_step)(stacks[use.other])
+        if eqn.primitive.name == "broadcast_in_dim":
+            (const,) = jaxprs.bind(jaxpr, eqn, [const])
+        return jnp.broadcast_to(const, tap.shape)
+
+    (gradient,) = jax.linear_transpose(linear, _const(body, use.const))(tap)
+    return gradient
+
+
+def _no_forward_mode(*_, **__):
+    raise TypeError(NO_FORWARD_MODE)
+
+
+tangent_p.def_abstract_eval(_tangent_avals)
+tangent_p.def_impl(_no_forward_mode)
+mlir.register_lowering(tangent_p, _no_forward_mode)
+batching.primitive_batchers[tangent_p] = _no_forward_mode
+ad.primitive_jvps[tangent_p] = _no_forward_mode
+ad.primitive_transposes[tangent_p] = _transpose
+ad.primitive_jvps[loop_p] = _jvp

@@ -1,0 +1,158 @@
+"""Small tools on jaxprs that every pass of the compiler uses."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
+from jax.interpreters import partial_eval
+
+from recurrax.loop.body import Body
+
+Atom = Var | Literal
+Rule = Callable[[JaxprEqn, list[Any]], list[Any] | None]
+
+_CALLS = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "core_call": "call_jaxpr",
+    "remat2": "jaxpr",
+    "checkpoint": "jaxpr",
+}
+_DERIVATIVE_CALLS = {
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "custom_vjp_call_jaxpr": "fun_jaxpr",
+}
+
+
+def variables(atoms: Iterable[Atom]) -> list[Var]:
+    """The variables among `atoms`, each once, in order."""
+    return list(dict.fromkeys(a for a in atoms if not isinstance(a, Literal)))
+
+
+def aval(atom: Atom) -> Any:
+    """The type of `atom`: shape and dtype."""
+    return atom.aval
+
+
+def is_float(aval: Any) -> bool:
+    """Whether a value of this type has a gradient."""
+    return jnp.issubdtype(aval.dtype, jnp.inexact)
+
+
+def nbytes(avals: Iterable[Any]) -> int:
+    """Bytes of arrays of these types; a random key counts as its four words."""
+    return sum(a.size * getattr(a.dtype, "itemsize", 16) for a in avals)
+
+
+def subjaxpr(
+    jaxpr: Jaxpr, invars: Sequence[Var], outvars: Sequence[Atom], eqns: Sequence[JaxprEqn]
+) -> ClosedJaxpr:
+    """Some equations of `jaxpr` as a program of their own."""
+    effects = set().union(*(e.effects for e in eqns))
+    return ClosedJaxpr(
+        jaxpr.replace(
+            constvars=(),
+            invars=list(invars),
+            outvars=list(outvars),
+            eqns=list(eqns),
+            effects=effects,
+            debug_info=jaxpr.debug_info.with_unknown_names(),
+        ),
+        [],
+    )
+
+
+def bind(jaxpr: Jaxpr, eqn: JaxprEqn, operands: Sequence[Any]) -> list[Any]:
+    """Apply one equation of `jaxpr` to `operands`, one for each of its invars."""
+    values = {v: x for v, x in zip(eqn.invars, operands, strict=True) if not isinstance(v, Literal)}
+    return jaxpr_as_fun(subjaxpr(jaxpr, list(values), eqn.outvars, [eqn]))(*values.values())
+
+
+def read(env: Mapping[Var, Any], atom: Atom) -> Any:
+    return atom.val if isinstance(atom, Literal) else env[atom]
+
+
+def evaluate(
+    jaxpr: Jaxpr, env: dict[Var, Any], rule: Rule | None = None, inline: Mapping[str, str] = _CALLS
+) -> list[Any]:
+    """Run `jaxpr` in `env`, calls named in `inline` opened up.
+
+    `rule(eqn, operands)` may answer for a top-level equation; None leaves it as it is.
+    """
+    for eqn in jaxpr.eqns:
+        operands = [read(env, a) for a in eqn.invars]
+        outputs = rule(eqn, operands) if rule is not None else None
+        if outputs is None and eqn.primitive.name in inline:
+            inner = eqn.params[inline[eqn.primitive.name]]
+            closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, [])
+            inner_env = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+            inner_env.update(zip(closed.jaxpr.invars, operands, strict=True))
+            outputs = evaluate(closed.jaxpr, inner_env, inline=inline)
+        if outputs is None:
+            outputs = bind(jaxpr, eqn, operands)
+        env.update(zip(eqn.outvars, outputs, strict=True))
+    return [read(env, a) for a in jaxpr.outvars]
+
+
+def inlined(closed: ClosedJaxpr, *, derivatives: bool = False) -> ClosedJaxpr:
+    """Open up the calls in `closed`: `jit`, `remat` and, where asked, custom derivatives too.
+
+    A custom derivative must stay as long as the program may be differentiated; a runner never
+    does that, and sees plain equations only.
+    """
+    inline = {**_CALLS, **_DERIVATIVE_CALLS} if derivatives else _CALLS
+    if not any(eqn.primitive.name in inline for eqn in closed.jaxpr.eqns):
+        return closed
+
+    def flat(*args):
+        env = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+        env.update(zip(closed.jaxpr.invars, args, strict=True))
+        return evaluate(closed.jaxpr, env, inline=inline)
+
+    return without_dead_code(jax.make_jaxpr(flat)(*closed.in_avals))
+
+
+def without_dead_code(closed: ClosedJaxpr) -> ClosedJaxpr:
+    """`closed` without the equations that no output needs; its inputs stay."""
+    used = [True] * len(closed.jaxpr.outvars)
+    jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, used, True)
+    return ClosedJaxpr(jaxpr, closed.consts)
+
+
+def pruned(
+    body: Body, carry: Sequence[bool], ys: Sequence[bool]
+) -> tuple[Body, list[int], list[int], list[int]]:
+    """`body` cut down to what the wanted carries and ys need.
+
+    Returns the smaller body and the indices of the consts, carries and xs it still takes; a carry
+    that a wanted one depends on, at this step or a later one, stays.
+    """
+    jaxpr = body.jaxpr.jaxpr
+    m, n = body.num_consts, body.num_consts + body.num_carry
+    kept = list(carry)
+    while True:
+        small, used = partial_eval.dce_jaxpr(
+            jaxpr, [*kept, *ys], [False] * m + kept + [False] * body.num_xs
+        )
+        if used[m:n] == kept:
+            break
+        kept = used[m:n]
+    consts, carries, xs = (
+        [i for i, u in enumerate(part) if u] for part in (used[:m], used[m:n], used[n:])
+    )
+    small = Body(ClosedJaxpr(small, body.jaxpr.consts), len(consts), len(carries))
+    return small, consts, carries, xs
+
+
+def strong(aval: Any) -> Any:
+    """`aval` as the type of an array that is not a Python number."""
+    return aval.update(weak_type=False) if getattr(aval, "weak_type", False) else aval
+
+
+def sliced(aval: Any) -> Any:
+    """The type of one step of a stack over time."""
+    return aval.update(shape=aval.shape[1:])

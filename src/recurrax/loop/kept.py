@@ -1,0 +1,77 @@
+"""What the forward loop keeps for the backward loop: its products, with their addends.
+
+Elementwise work is cheaper to do again than to load; a matrix product or a random draw is not.
+Of `x_t W + h U + b` the whole sum is kept: one stored value serves every product in it, and its
+cotangent is the cotangent of each of its terms.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
+
+from recurrax.loop import jaxprs
+
+PRODUCTS = {"dot_general", "conv_general_dilated", "ragged_dot"}
+_DRAWS = {"random_bits", "threefry2x32", "rng_bit_generator"}
+_SUMS = {"add", "add_any"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """A value that the forward loop keeps, and the equations that make it from its operands."""
+
+    value: Var
+    eqns: tuple[JaxprEqn, ...]
+
+    @property
+    def operands(self) -> list[Var]:
+        made = {v for e in self.eqns for v in e.outvars}
+        reads = jaxprs.variables(a for e in self.eqns for a in e.invars)
+        return [v for v in reads if v not in made]
+
+    @property
+    def products(self) -> list[JaxprEqn]:
+        return [e for e in self.eqns if e.primitive.name in PRODUCTS]
+
+
+def find(jaxpr: Jaxpr) -> list[Kept]:
+    """All values of `jaxpr` worth keeping, in the order of the equations."""
+    uses: dict[Var, list[JaxprEqn]] = {}
+    for eqn in jaxpr.eqns:
+        for v in jaxprs.variables(eqn.invars):
+            uses.setdefault(v, []).append(eqn)
+    outputs = set(jaxprs.variables(jaxpr.outvars))
+
+    sums: dict[Var, list[JaxprEqn]] = {}
+    draws = []
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name in _DRAWS:
+            draws.extend(Kept(v, (eqn,)) for v in eqn.outvars)
+        elif eqn.primitive.name in PRODUCTS:
+            root, chain = _sum_around(eqn, uses, outputs)
+            members = sums.setdefault(root, [])
+            members.extend(e for e in chain if not any(e is m for m in members))
+    order = {id(e): i for i, e in enumerate(jaxpr.eqns)}
+    found = [
+        Kept(root, tuple(sorted(members, key=lambda e: order[id(e)])))
+        for root, members in sums.items()
+    ]
+    return sorted(found + draws, key=lambda k: order[id(k.eqns[-1])])
+
+
+def _sum_around(
+    product: JaxprEqn, uses: dict[Var, list[JaxprEqn]], outputs: set[Var]
+) -> tuple[Var, Sequence[JaxprEqn]]:
+    """The largest sum that only adds to `product`, and the equations on the way to it."""
+    value, chain = product.outvars[0], [product]
+    while value not in outputs and len(uses.get(value, ())) == 1:
+        (user,) = uses[value]
+        total = user.outvars[0]
+        same_shape = jaxprs.aval(total).shape == jaxprs.aval(value).shape
+        twice = sum(not isinstance(a, Literal) and a is value for a in user.invars) > 1
+        if user.primitive.name not in _SUMS or not same_shape or twice:
+            break
+        chain.append(user)
+        value = total
+    return value, chain

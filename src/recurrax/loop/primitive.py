@@ -1,0 +1,136 @@
+"""The loop as one JAX primitive: lowered by the plan, batched by batching its body."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Primitive, jaxpr_as_fun
+from jax.interpreters import batching, mlir
+
+from recurrax.loop import jaxprs, plan
+from recurrax.loop.body import Body
+
+loop_p = Primitive("loop")
+loop_p.multiple_results = True
+
+
+def loop(
+    body: Body,
+    consts: Sequence[Array],
+    carry: Sequence[Array],
+    xs: Sequence[Array],
+    *,
+    length: int,
+    reverse: bool,
+    unroll: int | bool,
+    runner: str | None,
+) -> tuple[list[Array], list[Array]]:
+    """Run `body` over the leading axis of `xs`; differentiable (`gradient.py`) and batchable."""
+    outputs = loop_p.bind(
+        *consts,
+        *carry,
+        *xs,
+        jaxpr=body.jaxpr,
+        num_consts=body.num_consts,
+        num_carry=body.num_carry,
+        length=length,
+        reverse=reverse,
+        unroll=unroll,
+        runner=runner,
+    )
+    return outputs[: body.num_carry], outputs[body.num_carry :]
+
+
+def stack_avals(avals: Sequence[Any], length: int) -> list[Any]:
+    """The types of values stacked over `length` steps."""
+    return [a.update(shape=(length, *a.shape)) for a in avals]
+
+
+def _run(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, runner):
+    body = Body(jaxpr, num_consts, num_carry)
+    n = num_consts + num_carry
+    carry, ys = plan.run(
+        body,
+        args[:num_consts],
+        args[num_consts:n],
+        args[n:],
+        length=length,
+        reverse=reverse,
+        unroll=unroll,
+        runner=runner,
+    )
+    return [*carry, *ys]
+
+
+_STATIC = ("jaxpr", "num_consts", "num_carry", "length", "reverse", "unroll", "runner")
+
+
+def _abstract_eval(*_, jaxpr, num_consts, num_carry, length, reverse, unroll, runner):
+    del num_consts, reverse, unroll, runner
+    carry, ys = jaxpr.out_avals[:num_carry], jaxpr.out_avals[num_carry:]
+    return [*carry, *stack_avals(ys, length)], jaxpr.effects
+
+
+def _batch(axis, args, dims, *, jaxpr, num_consts, num_carry, **params):
+    """Batch the body, and run the batched body as any other loop."""
+    n = num_consts + num_carry
+    batched = [d is not None for d in dims]
+    # A carry is batched as soon as a step makes it depend on something batched.
+    while True:
+        out_batched = _depends(jaxpr.jaxpr, batched)
+        carry = [a or b for a, b in zip(batched[num_consts:n], out_batched, strict=False)]
+        if carry == batched[num_consts:n]:
+            break
+        batched[num_consts:n] = carry
+    out_batched[:num_carry] = carry
+
+    def moved(i, x):
+        if dims[i] is not None:
+            return jnp.moveaxis(x, dims[i], 1 if i >= n else 0)
+        return jnp.broadcast_to(x, (axis.size, *x.shape)) if batched[i] else x
+
+    body = _batched_body(jaxpr, tuple(batched), tuple(out_batched), axis)
+    outputs = loop_p.bind(
+        *(moved(i, x) for i, x in enumerate(args)),
+        jaxpr=body,
+        num_consts=num_consts,
+        num_carry=num_carry,
+        **params,
+    )
+    out_dims = [None if not b else 0 if i < num_carry else 1 for i, b in enumerate(out_batched)]
+    return outputs, out_dims
+
+
+def _depends(jaxpr: Jaxpr, inputs: Sequence[bool]) -> list[bool]:
+    """Which outputs of `jaxpr` depend on the marked inputs."""
+    marked = {v for v, m in zip(jaxpr.invars, inputs, strict=True) if m}
+    for eqn in jaxpr.eqns:
+        if any(v in marked for v in jaxprs.variables(eqn.invars)):
+            marked.update(eqn.outvars)
+    return [not isinstance(a, Literal) and a in marked for a in jaxpr.outvars]
+
+
+@functools.lru_cache(maxsize=256)
+def _batched_body(jaxpr: ClosedJaxpr, inputs: tuple, outputs: tuple, axis: Any) -> ClosedJaxpr:
+    step = jax.vmap(
+        lambda *args: tuple(jaxpr_as_fun(jaxpr)(*args)),
+        in_axes=tuple(0 if b else None for b in inputs),
+        out_axes=tuple(0 if b else None for b in outputs),
+        axis_name=axis.name,
+        axis_size=axis.size,
+        spmd_axis_name=axis.spmd_name,
+    )
+    avals = [
+        a.update(shape=(axis.size, *a.shape)) if b else a
+        for a, b in zip(jaxpr.in_avals, inputs, strict=True)
+    ]
+    return jaxprs.inlined(jax.make_jaxpr(step)(*avals))
+
+
+loop_p.def_effectful_abstract_eval(_abstract_eval)
+loop_p.def_impl(jax.jit(loop_p.bind, static_argnames=_STATIC))
+mlir.register_lowering(loop_p, mlir.lower_fun(_run))
+batching.fancy_primitive_batchers[loop_p] = _batch

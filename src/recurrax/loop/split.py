@@ -1,0 +1,313 @@
+"""Split: what moves before the loop, what stays inside it, what moves after it.
+
+Work on `consts` alone is done once. Work on `x` alone is done before the loop, for all steps
+together, so that `x_t @ W` is one product with time and rows folded. Products that only feed `y`,
+and what follows them, are done after the loop, likewise together. The rest is the core.
+
+Memory rule: one step of a value that moves may take at most `GROWTH` times the memory of one step
+of the loop itself (`x_t`, carry and `y_t` together); larger ones stay inside, where they live for
+one step only. Random draws, effects, callbacks, and control flow always stay.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
+
+from recurrax.loop import jaxprs, products
+from recurrax.loop.body import Body
+from recurrax.loop.jaxprs import Atom
+from recurrax.loop.kept import PRODUCTS
+
+GROWTH = 8
+
+# A draw must not depend on where it stands (some generators draw other numbers under `vmap`);
+# batching control flow would run branches that no step takes.
+_STAYS = {
+    "cond",
+    "custom_partitioning",
+    "ffi_call",
+    "infeed",
+    "pure_callback",
+    "rng_bit_generator",
+    "rng_uniform",
+    "while",
+}
+# They only lay a value out over more elements: cheaper to do again than to read.
+_SPREADS = {"broadcast_in_dim", "iota"}
+
+
+class Kind(IntEnum):
+    """What a value depends on; a value that mixes kinds has the largest."""
+
+    CONST = 0
+    X = 1
+    STATE = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A step in four parts. Atoms tell where each part reads and writes.
+
+    `once`: consts -> derived consts. `before`: (consts, x) -> x-only values, for one step.
+    `core`: the body that is left. `after`: (consts, x, values of the core) -> y, for one step.
+    """
+
+    step: Body
+    once: ClosedJaxpr
+    before: ClosedJaxpr
+    core: Body
+    after: ClosedJaxpr
+    # Variables of the step behind the flat arguments and results of the parts.
+    invariant: tuple[int, ...]
+    core_consts: tuple[Var, ...]
+    core_carry: tuple[int, ...]
+    core_xs: tuple[Var, ...]
+    core_ys: tuple[Var, ...]
+    kinds: dict[Var, Kind]
+
+
+def split(step: Body) -> Split:
+    """Sort the equations of `step` into the parts of a `Split`."""
+    jaxpr = step.jaxpr.jaxpr
+    m, n = step.num_consts, step.num_consts + step.num_carry
+    const_vars, carry_vars, x_vars = jaxpr.invars[:m], jaxpr.invars[m:n], jaxpr.invars[n:]
+    carry_out, y_out = jaxpr.outvars[: step.num_carry], jaxpr.outvars[step.num_carry :]
+
+    # A carry that the step hands on unchanged is a const.
+    invariant = tuple(i for i, v in enumerate(carry_vars) if carry_out[i] is v)
+    moving = tuple(i for i in range(step.num_carry) if i not in invariant)
+
+    kinds = dict.fromkeys(const_vars, Kind.CONST)
+    kinds.update(
+        {v: Kind.CONST if i in invariant else Kind.STATE for i, v in enumerate(carry_vars)}
+    )
+    kinds.update(dict.fromkeys(x_vars, Kind.X))
+    per_step = jaxprs.nbytes(v.aval for v in [*x_vars, *(carry_vars[i] for i in moving), *y_out])
+    limit = GROWTH * per_step
+
+    moves: dict[int, Kind] = {}
+    for eqn in jaxpr.eqns:
+        kind = max((kinds[v] for v in jaxprs.variables(eqn.invars)), default=Kind.CONST)
+        outgrows = kind == Kind.X and jaxprs.nbytes(v.aval for v in eqn.outvars) > limit
+        if _stays(eqn) or outgrows:
+            kind = Kind.STATE
+        moves[id(eqn)] = kind
+        kinds.update(dict.fromkeys(eqn.outvars, kind))
+
+    late = _late(jaxpr.eqns, kinds, moves, [carry_out[i] for i in moving], limit)
+    after = [e for e in jaxpr.eqns if id(e) in late]
+    early = _early(jaxpr.eqns, moves, [*y_out, *(a for e in after for a in e.invars)])
+    once = [e for e in jaxpr.eqns if id(e) in early and moves[id(e)] == Kind.CONST]
+    before = [e for e in jaxpr.eqns if id(e) in early and moves[id(e)] == Kind.X]
+    inside = [e for e in jaxpr.eqns if id(e) not in early and id(e) not in late]
+
+    made_inside = {v for e in inside for v in e.outvars} | {carry_vars[i] for i in moving}
+    made_after = {v for e in after for v in e.outvars}
+    core_carry_out = [carry_out[i] for i in moving]
+    # What leaves the loop: ys made inside, and what the work after it reads.
+    leaving = [
+        v
+        for v in jaxprs.variables([*y_out, *(a for e in after for a in e.invars)])
+        if v in made_inside
+    ]
+    inside = _live(inside, [*core_carry_out, *leaving])
+    reads = jaxprs.variables([*(a for e in inside for a in e.invars), *core_carry_out])
+    external = [v for v in reads if v not in made_inside]
+    core_consts = [v for v in external if kinds[v] == Kind.CONST]
+    core_xs = [v for v in external if kinds[v] == Kind.X]
+    core = Body(
+        jaxprs.subjaxpr(
+            jaxpr,
+            [*core_consts, *(carry_vars[i] for i in moving), *core_xs],
+            [*core_carry_out, *leaving],
+            inside,
+        ),
+        len(core_consts),
+        len(moving),
+    )
+    early_outputs = [v for e in (*once, *before) for v in e.outvars]
+    crossing = set(core_consts) | set(core_xs)
+    crossing.update(jaxprs.variables([*y_out, *(a for e in after for a in e.invars)]))
+    crossing.update(jaxprs.variables(a for e in before for a in e.invars))
+    derived = [v for v in early_outputs if v in crossing and kinds[v] == Kind.CONST]
+    early_xs = [v for v in early_outputs if v in crossing and kinds[v] == Kind.X]
+    base = [*const_vars, *(carry_vars[i] for i in invariant)]
+    before_reads = _external(before)
+    after_reads = _external(after)
+    return Split(
+        step=step,
+        once=jaxprs.subjaxpr(jaxpr, base, derived, once),
+        before=jaxprs.subjaxpr(jaxpr, before_reads, early_xs, before),
+        core=core,
+        after=jaxprs.subjaxpr(
+            jaxpr, after_reads, [v for v in jaxprs.variables(y_out) if v in made_after], after
+        ),
+        invariant=invariant,
+        core_consts=tuple(core_consts),
+        core_carry=moving,
+        core_xs=tuple(core_xs),
+        core_ys=tuple(leaving),
+        kinds=kinds,
+    )
+
+
+def _stays(eqn: JaxprEqn) -> bool:
+    name = eqn.primitive.name
+    collective = "axis_name" in eqn.params or ("axes" in eqn.params and name.startswith("p"))
+    return (
+        bool(eqn.effects)
+        or name in _STAYS
+        or name.startswith(("random_", "threefry"))
+        or collective
+    )
+
+
+def _spreads(eqn: JaxprEqn) -> bool:
+    """Whether `eqn` only lays out its operand over more elements."""
+    inputs = sum(jaxprs.aval(v).size for v in jaxprs.variables(eqn.invars))
+    return eqn.primitive.name in _SPREADS and jaxprs.aval(eqn.outvars[0]).size > inputs
+
+
+def _early(eqns: Sequence[JaxprEqn], moves: dict[int, Kind], read: Sequence[Atom]) -> set[int]:
+    """Ids of the equations to run before the loop.
+
+    A spread moves only if something outside the loop reads it: other work that moves, or `read`.
+    """
+    wanted = set(jaxprs.variables(read))
+    early = set()
+    for eqn in reversed(eqns):
+        outside = not _spreads(eqn) or any(v in wanted for v in eqn.outvars)
+        if moves[id(eqn)] != Kind.STATE and outside:
+            early.add(id(eqn))
+            wanted.update(jaxprs.variables(eqn.invars))
+    return early
+
+
+def _late(
+    eqns: Sequence[JaxprEqn],
+    kinds: dict[Var, Kind],
+    moves: dict[int, Kind],
+    carry_out: Sequence[Atom],
+    limit: int,
+) -> set[int]:
+    """Ids of the equations to run after the loop: y-only products and what follows them."""
+    inside = set(jaxprs.variables(carry_out))
+    free = set()
+    for eqn in reversed(eqns):
+        if moves[id(eqn)] != Kind.STATE:
+            continue
+        stacked = [
+            v.aval for v in jaxprs.variables([*eqn.invars, *eqn.outvars]) if kinds[v] != Kind.CONST
+        ]
+        outgrows = any(jaxprs.nbytes([aval]) > limit for aval in stacked)
+        if _stays(eqn) or outgrows or any(v in inside for v in eqn.outvars):
+            inside.update(jaxprs.variables(eqn.invars))
+        else:
+            free.add(id(eqn))
+    late: set[int] = set()
+    follows: set[Var] = set()
+    for eqn in eqns:
+        follows_late = any(v in follows for v in jaxprs.variables(eqn.invars))
+        if id(eqn) in free and (eqn.primitive.name in PRODUCTS or follows_late):
+            late.add(id(eqn))
+            follows.update(eqn.outvars)
+    return late
+
+
+def _live(eqns: Sequence[JaxprEqn], wanted: Sequence[Atom]) -> list[JaxprEqn]:
+    """The equations that `wanted` depends on, and those with effects."""
+    needed = set(jaxprs.variables(wanted))
+    live = []
+    for eqn in reversed(eqns):
+        if eqn.effects or any(v in needed for v in eqn.outvars):
+            live.append(eqn)
+            needed.update(jaxprs.variables(eqn.invars))
+    return live[::-1]
+
+
+def _external(eqns: Sequence[JaxprEqn]) -> list[Var]:
+    """What `eqns` read and do not make."""
+    made = {v for e in eqns for v in e.outvars}
+    return [v for v in jaxprs.variables(a for e in eqns for a in e.invars) if v not in made]
+
+
+def run(
+    parts: Split,
+    consts: Sequence[Any],
+    carry: Sequence[Any],
+    xs: Sequence[Any],
+    *,
+    length: int,
+    runner: str | None,
+    loop: Callable[..., tuple[list[Any], list[Any]]],
+) -> tuple[list[Any], list[Any]]:
+    """Run all parts; `loop(body, consts, carry, xs)` runs the core."""
+    jaxpr = parts.step.jaxpr.jaxpr
+    env: dict[Var, Any] = dict(zip(jaxpr.invars, [*consts, *carry, *xs], strict=True))
+    env.update(
+        zip(
+            parts.once.jaxpr.outvars,
+            jaxprs.evaluate(parts.once.jaxpr, _inputs(parts.once, env)),
+            strict=True,
+        )
+    )
+    _over_time(parts, parts.before, env, runner)
+    last, ys = loop(
+        parts.core,
+        [env[v] for v in parts.core_consts],
+        [carry[i] for i in parts.core_carry],
+        [env[v] for v in parts.core_xs],
+    )
+    carry = list(carry)
+    for i, c in zip(parts.core_carry, last, strict=True):
+        carry[i] = c
+    # From here on a variable of the core stands for its values at all steps.
+    env.update(zip(parts.core_ys, ys, strict=True))
+    stacked = set(parts.core_ys) | {v for v, k in parts.kinds.items() if k == Kind.X}
+    _over_time(parts, parts.after, env, runner, stacked)
+    stacked.update(jaxprs.variables(parts.after.jaxpr.outvars))
+    outputs = []
+    for atom in jaxpr.outvars[parts.step.num_carry :]:
+        value = jaxprs.read(env, atom)
+        if isinstance(atom, Literal) or atom not in stacked:
+            value = jnp.broadcast_to(value, (length, *jaxprs.aval(atom).shape))
+        outputs.append(value)
+    return carry, outputs
+
+
+def _inputs(part: ClosedJaxpr, env: dict[Var, Any]) -> dict[Var, Any]:
+    return {v: env[v] for v in part.jaxpr.invars}
+
+
+def _over_time(
+    parts: Split,
+    part: ClosedJaxpr,
+    env: dict[Var, Any],
+    runner: str | None,
+    stacked: set[Var] | None = None,
+) -> None:
+    """Run `part` for all steps together, and put what it makes into `env`."""
+    if not part.jaxpr.eqns:
+        return
+    if stacked is None:
+        stacked = {v for v, k in parts.kinds.items() if k == Kind.X}
+
+    def fold_product(eqn, operands):
+        if products.is_plain(eqn) and parts.kinds[eqn.invars[1]] == Kind.CONST:
+            a, w = operands
+            w = w.T if products.weight_is_transposed(eqn) else w
+            return [products.product(a, w, precision=eqn.params["precision"], runner=runner)]
+        return None
+
+    def one_step(*args):
+        inner = dict(zip(part.jaxpr.invars, args, strict=True))
+        return jaxprs.evaluate(part.jaxpr, inner, fold_product)
+
+    axes = [0 if v in stacked else None for v in part.jaxpr.invars]
+    outputs = jax.vmap(one_step, in_axes=axes)(*(env[v] for v in part.jaxpr.invars))
+    env.update(zip(part.jaxpr.outvars, outputs, strict=True))

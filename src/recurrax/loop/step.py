@@ -1,0 +1,200 @@
+"""Step: `f(carry, x) -> (carry, y)` traced once to a flat jaxpr, its closure made explicit."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.extend.core import ClosedJaxpr
+from jax.tree_util import keystr
+
+from recurrax.loop import jaxprs
+from recurrax.loop.body import Body
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A traced step and the arrays it runs on.
+
+    `body` takes `consts` (the arrays `f` closes over), the leaves of the carry, and the leaves of
+    one `x`. Nested `jit` and `remat` calls are opened up in it; custom derivatives stay calls.
+    """
+
+    body: Body
+    consts: list[Array]
+    init: list[Any]
+    xs: list[Any]
+    length: int
+    carry_tree: Any
+    y_tree: Any
+
+
+def trace(f: Callable[[Any, Any], Any], init: Any, xs: Any, length: int | None) -> Step:
+    """Trace `f` for the shapes of `init` and of one step of `xs`.
+
+    `init` and `xs` may hold arrays or `jax.ShapeDtypeStruct`s.
+
+    Raises:
+        TypeError: `f` is no function, does not return a pair, or does not keep its carry.
+        ValueError: the leading axes of `xs` and `length` do not agree.
+    """
+    if not callable(f):
+        raise TypeError(f"scan expects a function f(carry, x) -> (carry, y), got {f!r}.")
+    flat_xs, x_tree = jax.tree.flatten(xs)
+    length = _length(flat_xs, length)
+    flat_init, carry_tree = jax.tree.flatten(init)
+    x_avals = [jaxprs.sliced(_typeof(x)) for x in flat_xs]
+
+    out_trees: list[Any] = []
+
+    def flat_step(*args):
+        n = len(flat_init)
+        out = f(jax.tree.unflatten(carry_tree, args[:n]), jax.tree.unflatten(x_tree, args[n:]))
+        if not isinstance(out, (tuple, list)) or len(out) != 2:
+            raise TypeError(
+                "scan expects f(carry, x) to return a pair (carry, y), but it returned "
+                f"{_describe(out)}; write `return carry, None` for a step without an output."
+            )
+        carry, carry_out_tree = jax.tree.flatten(out[0])
+        y, y_tree = jax.tree.flatten(out[1])
+        out_trees[:] = [carry_out_tree, y_tree]
+        return [*carry, *y]
+
+    def traced(carry_avals):
+        # A fresh function each time: JAX remembers traces by function and types.
+        closed = jax.make_jaxpr(lambda *args: flat_step(*args))(*carry_avals, *x_avals)
+        if out_trees[0] != carry_tree:
+            _raise_structure(f, carry_tree, out_trees[0])
+        return closed
+
+    carry_avals = [_typeof(c) for c in flat_init]
+    closed = traced(carry_avals)
+    promoted = [
+        _promoted(a, b)
+        for a, b in zip(carry_avals, closed.out_avals[: len(flat_init)], strict=True)
+    ]
+    if promoted != carry_avals:
+        closed = traced(promoted)
+    _check_types(f, carry_tree, promoted, closed.out_avals[: len(flat_init)])
+
+    init_arrays = [
+        c
+        if isinstance(c, jax.ShapeDtypeStruct)
+        else jnp.asarray(c, a.dtype)
+        if c_aval is not a
+        else c
+        for c, c_aval, a in zip(flat_init, carry_avals, promoted, strict=True)
+    ]
+    jaxpr = closed.jaxpr
+    explicit = jaxpr.replace(
+        constvars=(),
+        invars=[*jaxpr.constvars, *jaxpr.invars],
+        debug_info=jaxpr.debug_info.with_unknown_names(),
+    )
+    consts = list(closed.consts)
+    flat = jaxprs.without_dead_code(jaxprs.inlined(ClosedJaxpr(explicit, [])))
+    body = Body(flat, len(consts), len(flat_init))
+    return Step(body, consts, init_arrays, flat_xs, length, carry_tree, out_trees[1])
+
+
+def _typeof(x: Any) -> Any:
+    """The type of an array, a number or a `jax.ShapeDtypeStruct`."""
+    if isinstance(x, jax.ShapeDtypeStruct):
+        return jax.make_jaxpr(lambda a: a)(x).in_avals[0]
+    return jax.typeof(x)
+
+
+def _length(xs: list[Any], length: int | None) -> int:
+    for x in xs:
+        if not jnp.shape(x):
+            raise ValueError(
+                f"scan runs over the leading axis of xs, but xs holds {x!r}, which has none; "
+                "close over it in f instead."
+            )
+    lengths = [x.shape[0] for x in xs]
+    if length is not None:
+        try:
+            length = int(length)
+        except TypeError as error:
+            raise TypeError(
+                f"scan expects `length` to be an int known before the loop is compiled, "
+                f"got {length!r}."
+            ) from error
+        if any(n != length for n in lengths):
+            raise ValueError(
+                f"scan got length={length}, but the leading axes of xs have sizes {lengths}; "
+                "leave `length` out, or cut xs to it."
+            )
+        return length
+    if not lengths:
+        raise ValueError(
+            "scan got no arrays in xs and no `length`; pass the number of steps as length=."
+        )
+    if len(set(lengths)) > 1:
+        raise ValueError(
+            f"scan expects one leading axis size for all of xs, got {lengths}; "
+            "time is the first axis of each array."
+        )
+    return lengths[0]
+
+
+def _promoted(carry_in: Any, carry_out: Any) -> Any:
+    """The type of a carry that starts as a Python number and becomes what `f` returns."""
+    weak = getattr(carry_in, "weak_type", False)
+    if weak and carry_in.dtype != carry_out.dtype and carry_in.shape == carry_out.shape:
+        return carry_in.update(
+            dtype=jnp.promote_types(carry_in.dtype, carry_out.dtype), weak_type=False
+        )
+    return carry_in
+
+
+def _carry_name(f: Callable) -> str:
+    try:
+        return next(iter(inspect.signature(f).parameters))
+    except (StopIteration, TypeError, ValueError):
+        return "carry"
+
+
+def _describe(tree: Any) -> str:
+    return str(jax.tree.map(lambda x: jax.typeof(x).str_short(), tree))
+
+
+def _raise_structure(f: Callable, expected: Any, got: Any) -> None:
+    raise TypeError(
+        "scan expects the carry that f returns to have the structure of `init`:\n"
+        f"  init:          {_structure(expected)}\n"
+        f"  f's new carry: {_structure(got)}\n"
+        f"Return a carry built like `{_carry_name(f)}`, the first argument of f "
+        "(same nesting, same keys, as many leaves), or change `init` to match."
+    )
+
+
+def _structure(tree: Any) -> str:
+    return str(tree).removeprefix("PyTreeDef(").removesuffix(")")
+
+
+def _check_types(f: Callable, tree: Any, carry_in: list[Any], carry_out: list[Any]) -> None:
+    paths = [p for p, _ in jax.tree.leaves_with_path(jax.tree.unflatten(tree, carry_in))]
+    lines = []
+    for path, a, b in zip(paths, carry_in, carry_out, strict=True):
+        name = f"{_carry_name(f)}{keystr(path)}"
+        if a.shape != b.shape:
+            mend = (
+                f"start from an `init` of shape {b.shape}, or return shape {a.shape} "
+                "(look for a broadcast or a kept axis)"
+            )
+        elif a.dtype != b.dtype:
+            mend = (
+                f"return it with `.astype({a.dtype})`, or start from an `init` of dtype {b.dtype}"
+            )
+        else:
+            continue
+        lines.append(f"  {name}: {a.str_short()} in, {b.str_short()} out; {mend}")
+    if lines:
+        raise TypeError(
+            "scan expects f to return a carry with the shapes and dtypes of `init`, but they "
+            "differ:\n" + "\n".join(lines)
+        )
