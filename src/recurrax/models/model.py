@@ -9,12 +9,13 @@ from recurrax.layers.input_layer import Input
 from recurrax.layers.layer import Layer
 from recurrax.layers.rnn import RNN
 from recurrax.layers.shapes import map_shapes
+from recurrax.models.saved import Saved
 from recurrax.models.summary import print_summary
 from recurrax.registry import nearest, serializable
 
 
 @serializable("keras", "Model")
-class Model(Layer):
+class Model(Saved, Layer):
     """Layers that are trained together.
 
     Three ways to make one: `Sequential([...])`; `Model(inputs, outputs)`, of the graph that calls
