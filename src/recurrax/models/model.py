@@ -10,6 +10,7 @@ from recurrax.layers.layer import Layer
 from recurrax.layers.rnn import RNN
 from recurrax.layers.shapes import map_shapes
 from recurrax.models.saved import Saved
+from recurrax.models.streaming import Stream
 from recurrax.models.summary import print_summary
 from recurrax.registry import nearest, serializable
 
@@ -139,6 +140,17 @@ class Model(Saved, Layer):
                 layer.reset_state()
 
     reset_state = reset_states
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """The model one step at a time: `stream.step(x_t) -> y_t`, with its state inside.
+
+        Args:
+            batch_size: sequences that go forward side by side.
+
+        Raises:
+            ValueError: the model is not built, or cannot go forward step by step.
+        """
+        return Stream(self, batch_size)
 
 
 def _graph_given(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
