@@ -189,6 +189,12 @@ class RNN(Layer):
         own = self.get_initial_state(batch_size)
         streamed = carried.carried(self)
         if streamed is not None:
+            if initial_state is not None:
+                raise ValueError(
+                    f"Layer {self.name!r} begins with an initial_state that other layers compute, "
+                    "so its model cannot go forward step by step: make a model of this layer "
+                    "alone, and set stream.state."
+                )
             # As if the loop had begun at the first step: a masked step gives the held output.
             return cells.match_states(streamed, own, f"initial states of {self.name!r}"), False
         if self._states is not None:
