@@ -5,10 +5,11 @@ from typing import Any
 from recurrax.layers.layer import Layer
 from recurrax.models.summary import print_summary
 from recurrax.registry import nearest, serializable
+from recurrax.training.trainer import Trainer
 
 
 @serializable("keras", "Functional")
-class Model(Layer):
+class Model(Trainer, Layer):
     """Layers that are trained together.
 
     Subclass it with a `call` of your own, or use `Sequential`.
