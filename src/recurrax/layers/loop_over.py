@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from recurrax.layers import masked
+from recurrax.layers import carried, masked
 from recurrax.layers.cell import GatedCell
 from recurrax.layers.cells import call_cell, cell_name, match_states
 from recurrax.layers.dropout_cell import DropoutRNNCell, draw_again, keeping_masks
@@ -72,10 +72,11 @@ def loop(
         keep = layer.return_sequences or position is None
         return (new, changed), (output if keep else None, losses, found)
 
+    run = _run_step if steps == 1 and carried.is_carrying() else scan
     with keeping_masks(dropping):
         changing += _rehearse(cell, xs, initial, training, constants)
         draw_again(dropping)
-        (states, changed), (ys, losses, found) = scan(
+        (states, changed), (ys, losses, found) = run(
             step,
             (initial, [v.value for v in changing]),
             (xs, time_mask),
@@ -92,6 +93,12 @@ def loop(
     for name, values in (found or {}).items():
         record(f"{layer.name}/{name}", jnp.swapaxes(values, 0, 1))
     (position,) = output_is_state
+    if carried.is_carrying() and time_mask is not None and position is None:
+        raise ValueError(
+            f"Layer {layer.name!r} got a mask, but its cell returns an output that is none of its "
+            "states: step by step, a masked step could not give the output before it. Return the "
+            "state as output, or stream without a mask."
+        )
     if layer.return_sequences:
         if time_mask is not None:
             ys = _mask_outputs(ys, time_mask, layer, position is not None, starts_at_zero)
@@ -107,6 +114,12 @@ def loop(
     if time_mask is not None:
         ys = _mask_outputs(ys, time_mask, layer, False, starts_at_zero)
     return jax.tree.map(lambda y: y[0] if reverse else y[-1], ys), states
+
+
+def _run_step(f: Any, init: Any, xs: Any, **_: Any) -> tuple[Any, Any]:
+    """`scan` of one step, without a loop."""
+    carry, ys = f(init, jax.tree.map(lambda x: x[0], xs))
+    return carry, jax.tree.map(lambda y: y[None], ys)
 
 
 def _mask_outputs(ys: Any, mask: Array, layer: Any, are_states: bool, starts_at_zero: bool) -> Any:

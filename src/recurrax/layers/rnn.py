@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.layers import cells, loop_over, masked
+from recurrax.layers import carried, cells, loop_over, masked
 from recurrax.layers.cell import batch_of
 from recurrax.layers.layer import Layer
 from recurrax.layers.shapes import leaf_shapes, map_shapes
@@ -176,6 +176,7 @@ class RNN(Layer):
         outputs, states = loop_over.loop(
             self, sequences, initial, mask, training, not given, constants
         )
+        carried.carry(self, states)
         if self._states is not None:
             for variable, state in zip(
                 variables_in(self._states), jax.tree.leaves(states), strict=True
@@ -186,6 +187,10 @@ class RNN(Layer):
     def _initial_state(self, initial_state: Any, batch_size: int) -> tuple[list[Any], bool]:
         """The states to begin with, and whether anything but the cell's own start gave them."""
         own = self.get_initial_state(batch_size)
+        streamed = carried.carried(self)
+        if streamed is not None:
+            # As if the loop had begun at the first step: a masked step gives the held output.
+            return cells.match_states(streamed, own, f"initial states of {self.name!r}"), False
         if self._states is not None:
             have = variables_in(self._states)[0].shape[0]
             if have != batch_size:

@@ -9,12 +9,14 @@ from recurrax.layers.input_layer import Input
 from recurrax.layers.layer import Layer
 from recurrax.layers.rnn import RNN
 from recurrax.layers.shapes import map_shapes
+from recurrax.models.saved import Saved
+from recurrax.models.streaming import Stream
 from recurrax.models.summary import print_summary
 from recurrax.registry import nearest, serializable
 
 
 @serializable("keras", "Model")
-class Model(Layer):
+class Model(Saved, Layer):
     """Layers that are trained together.
 
     Three ways to make one: `Sequential([...])`; `Model(inputs, outputs)`, of the graph that calls
@@ -138,6 +140,17 @@ class Model(Layer):
                 layer.reset_state()
 
     reset_state = reset_states
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """The model one step at a time: `stream.step(x_t) -> y_t`, with its state inside.
+
+        Args:
+            batch_size: sequences that go forward side by side.
+
+        Raises:
+            ValueError: the model is not built, or cannot go forward step by step.
+        """
+        return Stream(self, batch_size)
 
 
 def _graph_given(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
