@@ -9,6 +9,7 @@ from recurrax.layers import carried, cells, loop_over, masked
 from recurrax.layers.cell import batch_of
 from recurrax.layers.layer import Layer
 from recurrax.layers.shapes import leaf_shapes, map_shapes
+from recurrax.layers.stacked_cells import StackedRNNCells
 from recurrax.registry import serializable
 from recurrax.variable import Variable, variables_in
 
@@ -68,6 +69,8 @@ class RNN(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if isinstance(cell, list | tuple):
+            cell = StackedRNNCells(cell)
         cells.check_cell(cell)
         self.cell = cell
         self.return_sequences = return_sequences
