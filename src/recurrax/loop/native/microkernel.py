@@ -175,7 +175,9 @@ class _Emitter:
             ]
             sums = list(sums)
             for i, start in enumerate(starts):
-                x = splat(b, b.load(at(b, start, type_, at_input, more * operand.input)), layout.lanes)
+                x = splat(
+                    b, b.load(at(b, start, type_, at_input, more * operand.input)), layout.lanes
+                )
                 for v, weight in enumerate(weights):
                     place = i * len(weights) + v
                     sums[place] = fma(b, x, weight, sums[place])
