@@ -10,8 +10,9 @@ from recurrax.layers.cell import batch_of
 from recurrax.layers.layer import Layer
 from recurrax.layers.record import record
 from recurrax.layers.shapes import leaf_shapes, map_shapes
+from recurrax.layers.stacked_cells import StackedRNNCells
 from recurrax.registry import serializable
-from recurrax.variable import Variable, variables_in
+from recurrax.variable import Variable, claim, variables_in
 
 
 @serializable("keras.layers")
@@ -69,6 +70,8 @@ class RNN(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if isinstance(cell, list | tuple):
+            cell = StackedRNNCells(cell)
         cells.check_cell(cell)
         self.cell = cell
         self.return_sequences = return_sequences
@@ -144,6 +147,8 @@ class RNN(Layer):
                 f"Layer {self.name!r} is stateful, so its batch size must be known: give the "
                 "model an Input(batch_shape=(batch, timesteps, features))."
             )
+        for state in jax.tree.leaves(jax.eval_shape(lambda: self.get_initial_state(batch_size))):
+            claim(state.shape, state.dtype, f"{self.name}/rnn_state")
         with jax.ensure_compile_time_eval():
             self._states = jax.tree.map(
                 lambda x: Variable(x, trainable=False, name="rnn_state", autocast=False),
