@@ -2,7 +2,8 @@
 
     python tests/docs/blocks.py docs/en/first-model.md ...
 
-runs the chapters named and writes their real output into them. A `text` block straight after a
+runs the chapters named and writes their real output into them and into their Korean twins, and the
+pictures they save into `docs/en/images`. A `text` block straight after a
 `python` block is that block's output. All blocks of a chapter share one namespace.
 """
 
@@ -13,10 +14,14 @@ import os
 import re
 import sys
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import NamedTuple
 
+from recurrax.layers.naming import reset_names
+
 _BLOCK = re.compile(
-    r"^```python\n(?P<code>.*?)^```\n(?:\n*^```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL
+    r"^```python\n(?P<code>.*?)^```\n(?:\n*^```text\n(?P<output>.*?)^```\n)?",
+    re.MULTILINE | re.DOTALL,
 )
 
 
@@ -39,6 +44,7 @@ def read(chapter: Path) -> list[Block]:
 def run(chapter: Path, folder: Path) -> list[str]:
     """What each block of a chapter prints, run in `folder`."""
     namespace = {"__name__": "__main__"}
+    reset_names()
     outputs = []
     before = Path.cwd()
     os.chdir(folder)
@@ -47,20 +53,19 @@ def run(chapter: Path, folder: Path) -> list[str]:
             printed = io.StringIO()
             with contextlib.redirect_stdout(printed):
                 exec(compile(block.code, f"<{chapter.name}, block {number}>", "exec"), namespace)
-            outputs.append("".join(f"{line.rstrip()}\n" for line in printed.getvalue().splitlines()))
+            lines = printed.getvalue().splitlines()
+            outputs.append("".join(f"{line.rstrip()}\n" for line in lines))
     finally:
         os.chdir(before)
     return outputs
 
 
-def write(chapter: Path) -> None:
-    """Run a chapter and write its output into it; pictures go to `images` beside it."""
-    images = chapter.parent / "images"
-    images.mkdir(exist_ok=True)
-    outputs = iter(run(chapter, images))
+def write(chapter: Path, outputs: list[str]) -> None:
+    """Write what the blocks of a chapter print beneath them."""
+    remaining = iter(outputs)
 
     def filled(match: re.Match[str]) -> str:
-        printed = next(outputs)
+        printed = next(remaining)
         shown = f"\n```text\n{printed}```\n" if printed else ""
         return f"```python\n{match['code']}```\n{shown}"
 
@@ -69,4 +74,10 @@ def write(chapter: Path) -> None:
 
 if __name__ == "__main__":
     for name in sys.argv[1:]:
-        write(Path(name).resolve())
+        english = Path(name).resolve()
+        images = english.parent / "images" if english.parent.name == "en" else Path(mkdtemp())
+        outputs = run(english, images)
+        write(english, outputs)
+        korean = english.parents[1] / "ko" / english.name
+        if english.parent.name == "en" and korean.exists():
+            write(korean, outputs)
