@@ -25,8 +25,8 @@ class LSTMCell(GatedCell):
     """
 
     gates = 4
-    state_names = ("h", "c")
     feature_axis = -1
+    state_names = ("h", "c")
 
     def __init__(
         self,
