@@ -1,7 +1,19 @@
-"""Plan: which runner runs a body, and why."""
+"""Plan: which runner runs a body, and why.
 
+The native runner runs what it can on the CPU; `lax.scan` runs the rest, so a plan never fails. The
+device is JAX's default backend at the time the loop is lowered. `RECURRAX_RUNNER` (`native`,
+`xla` or `lax`) chooses for the whole process, `scan(..., runner=...)` for one loop.
+"""
+
+import dataclasses
+import functools
+import importlib
+import os
+from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -9,11 +21,101 @@ from recurrax.loop import jaxprs
 from recurrax.loop.body import Body
 from recurrax.loop.runners import xla
 
+RUNNERS = ("native", "xla", "lax")
+VARIABLE = "RECURRAX_RUNNER"
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The runner of a loop, and why each other one was not taken."""
+
+    runner: str
+    refusals: dict[str, str]
+
+
+def asked_for(runner: str | None) -> str | None:
+    """The runner that the caller or the environment names, or None for the plan's own choice.
+
+    Raises:
+        ValueError: there is no runner of that name.
+    """
+    name, source = runner, "runner="
+    if runner is None:
+        name, source = os.environ.get(VARIABLE) or None, f"{VARIABLE}="
+    if name is not None and name not in RUNNERS:
+        raise ValueError(
+            f"scan knows the runners {', '.join(RUNNERS)}, got {source}{name!r}; "
+            "leave it out to let the plan choose."
+        )
+    return name
+
+
+def choose(
+    body: Body,
+    consts: Sequence[Any],
+    carry: Sequence[Any],
+    xs: Sequence[Any],
+    *,
+    length: int,
+    runner: str | None,
+) -> Choice:
+    """Choose a runner for `body`; the arguments may be arrays or their types."""
+    if runner == "xla":
+        return Choice("xla", {"native": 'runner="xla" was asked for'})
+    module = _native()
+    if module is None:
+        refusal = "it is not installed"
+    elif jax.default_backend() != "cpu":
+        refusal = f"it runs on the CPU, and the device is {jax.default_backend()}"
+    elif length == 0:
+        refusal = "there is no step to run"
+    else:
+        refusal = module.refusal(
+            body, *([jax.typeof(a) for a in group] for group in (consts, carry, xs)), length
+        )
+    if refusal is None:
+        return Choice("native", {"xla": "the native runner takes the loop"})
+    return Choice("xla", {"native": refusal})
+
+
+def run(
+    body: Body,
+    consts: Sequence[Array],
+    carry: Sequence[Array],
+    xs: Sequence[Array],
+    *,
+    length: int,
+    reverse: bool,
+    unroll: int | bool,
+    runner: str | None,
+) -> tuple[list[Array], list[Array]]:
+    """Run `body` with the runner that the plan chooses."""
+    body = plain(body)
+    choice = choose(body, consts, carry, xs, length=length, runner=runner)
+    if choice.runner == "native":
+        native: Any = _native()
+        return native.run(body, consts, carry, xs, length=length, reverse=reverse)
+    return xla.run(body, consts, carry, xs, length=length, reverse=reverse, unroll=unroll)
+
 
 def gather(a: Array, dz: Array, *, precision: Any, runner: str | None) -> Array:
-    return jnp.matmul(a.T, dz, precision=precision)
+    """`(rows, k)` and `(rows, n)` to `(k, n)`, by the runner that is best at it."""
+    native: Any = _native()
+    if runner != "xla" and jax.default_backend() == "cpu" and hasattr(native, "gather"):
+        return native.gather(a, dz, precision=precision)
+    # The barrier keeps the transpose a transpose: XLA is faster at a plain product.
+    return jnp.matmul(jax.lax.optimization_barrier(a.T), dz, precision=precision)
 
 
-def run(body: Body, consts, carry, xs, *, length, reverse, unroll, runner):
-    body = Body(jaxprs.inlined(body.jaxpr, derivatives=True), body.num_consts, body.num_carry)
-    return xla.run(body, consts, carry, xs, length=length, reverse=reverse, unroll=unroll)
+@functools.lru_cache(maxsize=256)
+def plain(body: Body) -> Body:
+    """`body` as a runner takes it: plain equations, with no calls left."""
+    return dataclasses.replace(body, jaxpr=jaxprs.inlined(body.jaxpr, derivatives=True))
+
+
+@functools.cache
+def _native() -> ModuleType | None:
+    try:
+        return importlib.import_module("recurrax.loop.runners.native")
+    except ImportError:
+        return None

@@ -1,0 +1,226 @@
+"""Which axes of a body's values are rows.
+
+An axis is a **row axis** when every equation works pointwise along it: nothing is summed, cut or
+multiplied over it. Rows never meet, so one thread can own some of them for the whole loop. The axes
+of all values fall into classes (an elementwise equation joins the axes of its operands, a carry
+that goes in is joined with the one that comes out); a class that anything mixes is spoilt. What is
+left over of a value's shape, in its order, are its features.
+"""
+
+import dataclasses
+import itertools
+import math
+
+from recurrax.loop.body import Body
+from recurrax.loop.native.inline import Atom, Equation, Name, Number, Program
+
+Node = tuple[Name, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """`count` rows; `axes[name]` says of a value which of its axes are rows."""
+
+    count: int
+    axes: dict[Name, tuple[int, ...]]
+
+    def of(self, atom: Atom) -> tuple[int, ...]:
+        return () if isinstance(atom, Number) else self.axes.get(atom, ())
+
+    def features(self, atom: Atom) -> tuple[int, ...]:
+        """The axes of `atom` that are features."""
+        rows = self.of(atom)
+        return tuple(k for k in range(len(atom.shape)) if k not in rows)
+
+    def feature_shape(self, atom: Atom) -> tuple[int, ...]:
+        return tuple(atom.shape[k] for k in self.features(atom))
+
+
+class _Classes:
+    """Sets of axes that are one (union-find), some of them spoilt."""
+
+    def __init__(self) -> None:
+        self.parent: dict[Node, Node] = {}
+        self.spoilt: set[Node] = set()
+
+    def find(self, node: Node) -> Node:
+        root = node
+        while (above := self.parent.get(root, root)) != root:
+            root = above
+        while node != root:
+            self.parent[node], node = root, self.parent.get(node, node)
+        return root
+
+    def join(self, a: Atom, i: int, c: Atom, j: int) -> None:
+        if isinstance(a, Name) and isinstance(c, Name) and a.shape[i] == c.shape[j]:
+            one, other = self.find((a, i)), self.find((c, j))
+            if one != other:
+                self.parent[one] = other
+                if one in self.spoilt:
+                    self.spoilt.add(other)
+
+    def spoil(self, a: Atom, axes) -> None:
+        if isinstance(a, Name):
+            self.spoilt.update(self.find((a, k)) for k in axes)
+
+    def is_spoilt(self, a: Name, axis: int) -> bool:
+        return self.find((a, axis)) in self.spoilt
+
+
+def find_rows(body: Body, program: Program) -> Rows:
+    """The rows of a body: the leading axes that its carries and xs share and never mix."""
+    classes = _Classes()
+    fixed = set(program.inputs[: body.num_consts])
+    for equation in program.equations:
+        if all(isinstance(x, Number) or x in fixed for x in equation.inputs):
+            fixed.update(equation.outputs)
+        _join(classes, equation, fixed)
+    carry_in = program.inputs[body.num_consts : body.num_consts + body.num_carry]
+    for before, after in zip(carry_in, program.outputs, strict=False):
+        for axis in range(len(before.shape)):
+            classes.join(before, axis, after, axis)
+
+    outer = [*program.inputs, *(x for x in program.outputs if isinstance(x, Name))]
+    moving = [x for x in outer if x not in fixed]
+    lead = max(moving, key=lambda x: len(x.shape), default=None)
+    if lead is None or len(lead.shape) < 2:
+        return Rows(1, {})
+    chosen: list[Node] = []
+    for axis in range(len(lead.shape) - 1):
+        node = classes.find((lead, axis))
+        if node in classes.spoilt or lead.shape[axis] == 1:
+            break
+        if not all(_leads(classes, x, [*chosen, node]) for x in outer):
+            break
+        chosen.append(node)
+    count = math.prod(name.shape[axis] for name, axis in chosen)
+    names = {*program.inputs, *itertools.chain(*(e.outputs for e in program.equations))}
+    picked = {
+        name: tuple(k for k in range(len(name.shape)) if classes.find((name, k)) in chosen)
+        for name in names
+    }
+    return Rows(count, {name: axes for name, axes in picked.items() if axes})
+
+
+def _leads(classes: _Classes, name: Name, chosen: list[Node]) -> bool:
+    """Whether `name` has all of these classes as its leading axes, in order, or none of them."""
+    own = [classes.find((name, k)) for k in range(len(name.shape))]
+    held = [node for node in own if node in chosen]
+    return not held or (own[: len(chosen)] == chosen and len(held) == len(chosen))
+
+
+def _join(classes: _Classes, eqn: Equation, fixed: set[Name]) -> None:
+    params, inputs, outputs = eqn.params, eqn.inputs, eqn.outputs
+    out = outputs[0]
+    match eqn.primitive:
+        case "broadcast_in_dim":
+            for axis, place in enumerate(params["broadcast_dimensions"]):
+                classes.join(inputs[0], axis, out, place)
+        case "reshape":
+            _join_reshaped(classes, inputs[0], out)
+        case "squeeze":
+            kept = [k for k in range(len(inputs[0].shape)) if k not in params["dimensions"]]
+            for place, axis in enumerate(kept):
+                classes.join(inputs[0], axis, out, place)
+            classes.spoil(inputs[0], params["dimensions"])
+        case "expand_dims":
+            kept = [k for k in range(len(out.shape)) if k not in params["dimensions"]]
+            for axis, place in enumerate(kept):
+                classes.join(inputs[0], axis, out, place)
+        case "transpose":
+            for place, axis in enumerate(params["permutation"]):
+                classes.join(inputs[0], axis, out, place)
+        case "dot_general":
+            _join_product(classes, eqn, fixed)
+        case "slice" | "pad" | "rev" | "concatenate" | "split":
+            for whole in outputs:
+                for part in inputs:
+                    for axis in range(len(part.shape)):
+                        if _kept_whole(eqn, axis, part, whole):
+                            classes.join(part, axis, whole, axis)
+                        else:
+                            classes.spoil(part, [axis])
+                            classes.spoil(whole, [axis])
+        case name if name.startswith("reduce_") and "axes" in params:
+            kept = [k for k in range(len(inputs[0].shape)) if k not in params["axes"]]
+            classes.spoil(inputs[0], params["axes"])
+            for place, axis in enumerate(kept):
+                classes.join(inputs[0], axis, out, place)
+        case _ if all(_spreads_to(x.shape, out.shape) for x in inputs):
+            for x in inputs:
+                for axis in range(len(x.shape)):
+                    classes.join(x, axis, out, axis)
+        case _:
+            for x in (*inputs, *outputs):
+                classes.spoil(x, range(len(x.shape)))
+
+
+def _spreads_to(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether an elementwise operand of this shape is, or repeats to, `whole`."""
+    return not shape or (
+        len(shape) == len(whole) and all(n in (1, m) for n, m in zip(shape, whole, strict=True))
+    )
+
+
+def _kept_whole(eqn: Equation, axis: int, part: Atom, whole: Name) -> bool:
+    params = eqn.params
+    match eqn.primitive:
+        case "concatenate":
+            return axis != params["dimension"]
+        case "split":
+            return axis != params["axis"]
+        case "rev":
+            return axis not in params["dimensions"]
+        case "pad":
+            return tuple(params["padding_config"][axis]) == (0, 0, 0)
+        case _:
+            return part.shape[axis] == whole.shape[axis]
+
+
+def _join_reshaped(classes: _Classes, before: Atom, after: Name) -> None:
+    """Axes that go through a reshape one to one are joined, those that merge or split spoilt."""
+    i = j = 0
+    while i < len(before.shape) or j < len(after.shape):
+        ends_i, ends_j = i + 1, j + 1
+        left = before.shape[i] if i < len(before.shape) else 1
+        right = after.shape[j] if j < len(after.shape) else 1
+        if left == 1 and right != 1 and i < len(before.shape):
+            i += 1
+            continue
+        if right == 1 and left != 1 and j < len(after.shape):
+            j += 1
+            continue
+        while left != right:
+            if left < right:
+                left *= before.shape[ends_i]
+                ends_i += 1
+            else:
+                right *= after.shape[ends_j]
+                ends_j += 1
+        if ends_i == i + 1 <= len(before.shape) and ends_j == j + 1 <= len(after.shape):
+            classes.join(before, i, after, j)
+        else:
+            classes.spoil(before, range(i, min(ends_i, len(before.shape))))
+            classes.spoil(after, range(j, min(ends_j, len(after.shape))))
+        i, j = ends_i, ends_j
+
+
+def _join_product(classes: _Classes, eqn: Equation, fixed: set[Name]) -> None:
+    left, right = eqn.inputs
+    out = eqn.outputs[0]
+    (left_sum, right_sum), (left_batch, right_batch) = eqn.params["dimension_numbers"]
+    classes.spoil(left, left_sum)
+    classes.spoil(right, right_sum)
+    for place, (i, j) in enumerate(zip(left_batch, right_batch, strict=True)):
+        classes.join(left, i, right, j)
+        classes.join(left, i, out, place)
+        if left in fixed or right in fixed:  # a weight for each of them: no common panel
+            classes.spoil(out, [place])
+    place = len(left_batch)
+    for operand, used in ((left, {*left_sum, *left_batch}), (right, {*right_sum, *right_batch})):
+        for axis in range(len(operand.shape)):
+            if axis not in used:
+                classes.join(operand, axis, out, place)
+                if operand in fixed:
+                    classes.spoil(out, [place])
+                place += 1

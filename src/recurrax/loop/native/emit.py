@@ -1,0 +1,157 @@
+"""Small words of LLVM IR: numbers, addresses, loops, vectors. Everything here takes a builder."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import llvmlite.ir as ir
+
+# llvmlite has no types that a checker could use: these names only say what is meant.
+Builder = Any
+Register = Any
+Type = Any
+
+i1, i8, i16, i32, i64 = (ir.IntType(n) for n in (1, 8, 16, 32, 64))
+f32, f64 = ir.FloatType(), ir.DoubleType()
+void = ir.VoidType()
+pointer = i8.as_pointer()
+pointers = pointer.as_pointer()
+
+Body = Callable[[Register, list[Register]], Sequence[Register] | None]
+
+
+def integer(n: int) -> ir.Constant:
+    return ir.Constant(i64, int(n))
+
+
+def constant(type_: Type, number: float | int | bool) -> ir.Constant:
+    """`number`, in every lane when `type_` is a vector."""
+    if isinstance(type_, ir.VectorType):
+        return ir.Constant(type_, [number] * type_.count)
+    return ir.Constant(type_, number)
+
+
+def zero(type_: Type) -> ir.Constant:
+    return constant(type_, 0.0 if element(type_) in (f32, f64) else 0)
+
+
+def element(type_: Type) -> Type:
+    return type_.element if isinstance(type_, ir.VectorType) else type_
+
+
+def like(type_: Type, element_type: Type) -> Type:
+    """`element_type` in as many lanes as `type_` has."""
+    if isinstance(type_, ir.VectorType):
+        return ir.VectorType(element_type, type_.count)
+    return element_type
+
+
+def function(
+    module: ir.Module, name: str, result: Type, arguments: Sequence[Type]
+) -> tuple[ir.Function, Builder]:
+    """A new function private to the module, and a builder at its first block."""
+    made = ir.Function(module, ir.FunctionType(result, arguments), name)
+    made.linkage = "internal"
+    made.attributes.add("noinline")
+    made.attributes.add("nounwind")
+    return made, ir.IRBuilder(made.append_basic_block("entry"))
+
+
+def declared(module: ir.Module, name: str, result: Type, arguments: Sequence[Type]) -> ir.Function:
+    """The function `name` from outside the module (an intrinsic, or the C library's)."""
+    known = module.globals.get(name)
+    return known or ir.Function(module, ir.FunctionType(result, arguments), name)
+
+
+def intrinsic(b: Builder, name: str, *args: Register, flags: Sequence[str] = ()) -> Register:
+    """Call the LLVM intrinsic `name` of one overloaded type, that of the first argument."""
+    type_ = args[0].type
+    suffix = {f32: "f32", f64: "f64", i32: "i32", i64: "i64"}[element(type_)]
+    if isinstance(type_, ir.VectorType):
+        suffix = f"v{type_.count}{suffix}"
+    callee = declared(b.module, f"llvm.{name}.{suffix}", type_, [a.type for a in args])
+    return b.call(callee, args, fastmath=flags)
+
+
+def at(b: Builder, base: Register, element_type: Type, *offsets) -> Register:
+    """The address of an element, `base` seen as an array of `element_type`."""
+    address = b.bitcast(base, element_type.as_pointer())
+    for offset in offsets:
+        if isinstance(offset, int):
+            if offset:
+                address = b.gep(address, [integer(offset)])
+        else:
+            address = b.gep(address, [offset])
+    return address
+
+
+def load_field(b: Builder, base: Register, offset: int, type_: Type) -> Register:
+    """Read a field of a C structure, by its offset in bytes."""
+    return b.load(b.bitcast(at(b, base, i8, offset), type_.as_pointer()))
+
+
+def store_field(b: Builder, base: Register, offset: int, value: Register) -> None:
+    b.store(value, b.bitcast(at(b, base, i8, offset), value.type.as_pointer()))
+
+
+def loop(
+    b: Builder,
+    start: int | Register,
+    stop: int | Register,
+    step: int,
+    carried: Sequence[Register],
+    body: Body,
+) -> list[Register]:
+    """`for i in range(start, stop, step): carried = body(i, carried)`; at least one turn is run.
+
+    A loop of known length zero is left out; one of known length one is laid out straight.
+    """
+    if isinstance(start, int) and isinstance(stop, int):
+        if start >= stop:
+            return list(carried)
+        if start + step >= stop:
+            return list(body(integer(start), list(carried)) or [])
+    before = b.block
+    head = b.function.append_basic_block("loop")
+    done = b.function.append_basic_block("done")
+    b.branch(head)
+    b.position_at_end(head)
+    index = b.phi(i64)
+    index.add_incoming(integer(start) if isinstance(start, int) else start, before)
+    phis = [b.phi(value.type) for value in carried]
+    for phi, value in zip(phis, carried, strict=True):
+        phi.add_incoming(value, before)
+    results = list(body(index, list(phis)) or [])
+    following = b.add(index, integer(step))
+    index.add_incoming(following, b.block)
+    for phi, value in zip(phis, results, strict=True):
+        phi.add_incoming(value, b.block)
+    last = integer(stop) if isinstance(stop, int) else stop
+    b.cbranch(b.icmp_signed("<", following, last), head, done)
+    b.position_at_end(done)
+    return results
+
+
+def splat(b: Builder, scalar: Register, lanes: int) -> Register:
+    """`scalar` in every lane (itself when `lanes` is 0)."""
+    if not lanes:
+        return scalar
+    if isinstance(scalar, ir.Constant):
+        return ir.Constant(ir.VectorType(scalar.type, lanes), [scalar.constant] * lanes)
+    empty = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+    one = b.insert_element(empty, scalar, i32(0))
+    return b.shuffle_vector(one, empty, ir.Constant(ir.VectorType(i32, lanes), [0] * lanes))
+
+
+def across(b: Builder, vector: Register, combine: Callable) -> Register:
+    """All lanes of `vector` combined into a scalar, pairwise."""
+    lanes = vector.type.count
+    while lanes > 1:
+        half = lanes // 2
+        low, high = (
+            b.shuffle_vector(
+                vector, vector, ir.Constant(ir.VectorType(i32, half), list(range(s, s + half)))
+            )
+            for s in (0, half)
+        )
+        vector, lanes = combine(low, high), half
+    return b.extract_element(vector, i32(0))

@@ -1,0 +1,224 @@
+"""exp, log, tanh and their kin on vectors of float32 or float64, as sequences of IR.
+
+Each works on scalars and vectors alike. The reductions and polynomials are the textbook ones
+(Cody and Waite, "Software Manual for the Elementary Functions", 1980; Muller, "Elementary
+Functions", 2016): an argument is brought to a short interval by exact steps, a polynomial serves
+the interval, exponent bits do the rest. NaN goes through; nothing here branches.
+"""
+
+import dataclasses
+import math
+
+import llvmlite.ir as ir
+
+from recurrax.loop.native.emit import (
+    Builder,
+    Register,
+    Type,
+    constant,
+    element,
+    f32,
+    i32,
+    i64,
+    intrinsic,
+    like,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Format:
+    """The bits of a float format, and ln 2 in two parts, the first short enough to be exact."""
+
+    word: Type
+    mantissa: int
+    bias: int
+    ln2: tuple[float, float]
+    smallest: float
+    magic: float
+    exp_low: float
+    exp_high: float
+
+
+_SINGLE = _Format(
+    i32, 23, 127, (0.693359375, -2.12194440e-4), 2.0**-126, 1.5 * 2.0**23, -104.0, 89.0
+)
+_DOUBLE = _Format(
+    i64,
+    52,
+    1023,
+    (6.93147180369123816490e-01, 1.90821492927058770002e-10),
+    2.0**-1022,
+    1.5 * 2.0**52,
+    -746.0,
+    710.0,
+)
+# expm1(r) = r + r² p(r) for |r| <= ln 2 / 2
+_EXP = {
+    True: [1.0 / math.factorial(n) for n in range(14, 1, -1)],
+    False: [
+        *(1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2),
+        *(1.6666665459e-1, 5.0000001201e-1),
+    ],
+}
+# log((1 + s) / (1 - s)) = 2s + s z q(z), z = s²
+_LOG = {
+    True: [
+        *(1.479819860511658591e-01, 1.531383769920937332e-01, 1.818357216161805012e-01),
+        *(2.222219843214978396e-01, 2.857142874366239149e-01, 3.999999999940941908e-01),
+        6.666666666666735130e-01,
+    ],
+    False: [0.24279078841, 0.28498786688, 0.40000972152, 0.66666662693],
+}
+
+
+def _format(x: Register) -> _Format:
+    return _SINGLE if element(x.type) == f32 else _DOUBLE
+
+
+def _double(x: Register) -> bool:
+    return element(x.type) != f32
+
+
+def number(x: Register, c: float) -> ir.Constant:
+    return constant(x.type, c)
+
+
+def fma(b: Builder, x: Register, y: Register, z: Register) -> Register:
+    """x y + z, fused where the processor can."""
+    return intrinsic(b, "fmuladd", x, y, z)
+
+
+def polynomial(b: Builder, x: Register, coefficients) -> Register:
+    """Horner's rule, the highest power first."""
+    result = number(x, coefficients[0])
+    for c in coefficients[1:]:
+        result = fma(b, result, x, number(x, c))
+    return result
+
+
+def clamp(b: Builder, x: Register, low: float | None, high: float | None) -> Register:
+    """`x` between `low` and `high`; NaN stays NaN."""
+    if high is not None:
+        x = b.select(b.fcmp_unordered("<", x, number(x, high)), x, number(x, high))
+    if low is not None:
+        x = b.select(b.fcmp_unordered(">", x, number(x, low)), x, number(x, low))
+    return x
+
+
+def absolute(b: Builder, x: Register) -> Register:
+    return intrinsic(b, "fabs", x)
+
+
+def copysign(b: Builder, x: Register, sign: Register) -> Register:
+    return intrinsic(b, "copysign", x, sign)
+
+
+def _nearest(b: Builder, x: Register) -> tuple[Register, Register]:
+    """The nearest whole number to a small `x`, as a float and as an integer of its size."""
+    form = _format(x)
+    shifted = b.fadd(x, number(x, form.magic))
+    word = like(x.type, form.word)
+    bits = b.bitcast(number(x, form.magic), word)
+    return b.fsub(shifted, number(x, form.magic)), b.sub(b.bitcast(shifted, word), bits)
+
+
+def _power_of_two(b: Builder, n: Register, x: Register) -> Register:
+    """2ⁿ for the exponents of normal numbers, in the float type of `x`."""
+    form = _format(x)
+    word = like(x.type, form.word)
+    biased = b.add(n, constant(word, form.bias))
+    return b.bitcast(b.shl(biased, constant(word, form.mantissa)), x.type)
+
+
+def _reduced(b: Builder, x: Register) -> tuple[Register, Register]:
+    """n and r with x = n ln 2 + r, |r| <= ln 2 / 2."""
+    form = _format(x)
+    whole, n = _nearest(b, b.fmul(x, number(x, math.log2(math.e))))
+    r = fma(b, whole, number(x, -form.ln2[0]), x)
+    return n, fma(b, whole, number(x, -form.ln2[1]), r)
+
+
+def exp(b: Builder, x: Register) -> Register:
+    form = _format(x)
+    n, r = _reduced(b, clamp(b, x, form.exp_low, form.exp_high))
+    p = polynomial(b, r, _EXP[_double(x)])
+    p = b.fadd(fma(b, p, b.fmul(r, r), r), number(x, 1.0))
+    # 2ⁿ in two factors: the result may be subnormal, or the largest exponent
+    half = b.ashr(n, constant(n.type, 1))
+    p = b.fmul(p, _power_of_two(b, half, x))
+    return b.fmul(p, _power_of_two(b, b.sub(n, half), x))
+
+
+def expm1(b: Builder, x: Register) -> Register:
+    form = _format(x)
+    lowest = -20.0 if form is _SINGLE else -40.0
+    n, r = _reduced(b, clamp(b, x, lowest, form.exp_high))
+    p = fma(b, polynomial(b, r, _EXP[_double(x)]), b.fmul(r, r), r)
+    # (eʳ - 1) 2ⁿ + (2ⁿ - 1), at half its size so that 2ⁿ never overflows
+    scale = _power_of_two(b, b.sub(n, constant(n.type, 1)), x)
+    half = fma(b, p, scale, b.fsub(scale, number(x, 0.5)))
+    return b.select(b.fcmp_ordered("==", x, number(x, 0.0)), x, b.fadd(half, half))
+
+
+def logistic(b: Builder, x: Register) -> Register:
+    """1 / (1 + e⁻ˣ), from e^-|x| so that neither end overflows."""
+    decay = exp(b, b.fneg(absolute(b, x)))
+    one = number(x, 1.0)
+    above = b.select(b.fcmp_ordered("<", x, number(x, 0.0)), decay, one)
+    return b.fdiv(above, b.fadd(one, decay))
+
+
+def tanh(b: Builder, x: Register) -> Register:
+    """-m / (2 + m) with m = exp(-2|x|) - 1, the sign put back."""
+    size = absolute(b, x)
+    m = expm1(b, b.fmul(size, number(x, -2.0)))
+    return copysign(b, b.fdiv(b.fneg(m), b.fadd(m, number(x, 2.0))), x)
+
+
+def log(b: Builder, x: Register) -> Register:
+    form = _format(x)
+    word = like(x.type, form.word)
+    lift = float(2**form.mantissa)
+    tiny = b.fcmp_ordered("<", x, number(x, form.smallest))
+    lifted = b.select(tiny, b.fmul(x, number(x, lift)), x)
+    # m between √½ and √2
+    bits = b.bitcast(lifted, word)
+    root = b.bitcast(number(x, math.sqrt(0.5)), word)
+    n = b.ashr(b.sub(bits, root), constant(word, form.mantissa))
+    m = b.bitcast(b.sub(bits, b.shl(n, constant(word, form.mantissa))), x.type)
+    n = b.sub(n, b.select(tiny, constant(word, form.mantissa), constant(word, 0)))
+    exponent = b.sitofp(n, x.type)
+    f = b.fsub(m, number(x, 1.0))
+    s = b.fdiv(f, b.fadd(f, number(x, 2.0)))
+    z = b.fmul(s, s)
+    square = b.fmul(b.fmul(f, f), number(x, 0.5))
+    tail = b.fmul(s, fma(b, polynomial(b, z, _LOG[_double(x)]), z, square))
+    low = fma(b, exponent, number(x, form.ln2[1]), tail)
+    result = fma(b, exponent, number(x, form.ln2[0]), b.fsub(f, b.fsub(square, low)))
+    infinity, zero = number(x, math.inf), number(x, 0.0)
+    result = b.select(b.fcmp_ordered("==", x, zero), number(x, -math.inf), result)
+    result = b.select(b.fcmp_unordered("<", x, zero), number(x, math.nan), result)
+    return b.select(b.fcmp_ordered("==", x, infinity), infinity, result)
+
+
+def log1p(b: Builder, x: Register) -> Register:
+    """log(u) with u = 1 + x rounded, and what the rounding lost."""
+    one, infinity = number(x, 1.0), number(x, math.inf)
+    u = b.fadd(x, one)
+    lost = b.select(
+        b.fcmp_ordered(">=", u, number(x, 2.0)),
+        b.fsub(one, b.fsub(u, x)),
+        b.fsub(x, b.fsub(u, one)),
+    )
+    result = b.fadd(log(b, u), b.fdiv(lost, u))
+    result = b.select(b.fcmp_ordered("==", u, number(x, 0.0)), number(x, -math.inf), result)
+    result = b.select(b.fcmp_ordered("==", x, number(x, 0.0)), x, result)
+    return b.select(b.fcmp_ordered("==", x, infinity), infinity, result)
+
+
+def sqrt(b: Builder, x: Register) -> Register:
+    return intrinsic(b, "sqrt", x)
+
+
+def rsqrt(b: Builder, x: Register) -> Register:
+    return b.fdiv(number(x, 1.0), sqrt(b, x))

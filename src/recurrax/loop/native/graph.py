@@ -1,0 +1,166 @@
+"""The values of one step as a graph: every value is one row of numbers, its features laid flat.
+
+Equal values are one value (hash-consing). Six kinds are enough:
+
+| op | args | param | what it is |
+| --- | --- | --- | --- |
+| `leaf` | – | `Source` | a row of an argument |
+| `number` | – | the number | a constant |
+| `map` | operands | name, and what else it needs | elementwise; one feature goes with any |
+| `slice` | whole | first feature | `width` features of another value |
+| `concat` | pieces | their widths | pieces side by side; a piece one wide fills its place |
+| `reduce` | operand | `sum`, `max`, `min`, `and`, `or` | all features to one |
+| `dot` | operand | `Weight` | the product of a row with a matrix |
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+MAX_PIECES = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Features `offset` onwards of argument `index`; `kind` is `const`, `carry` or `xs`."""
+
+    kind: str
+    index: int
+    dtype: str
+    by_row: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Weight:
+    """A matrix of `inputs` × `outputs` inside the constant `index`, by strides of elements."""
+
+    index: int
+    dtype: str
+    offset: int
+    inputs: int
+    outputs: int
+    input_stride: int
+    output_stride: int
+
+
+class Value:
+    """One node of the graph; see the module for what `op`, `args` and `param` may be."""
+
+    __slots__ = ("args", "by_row", "kind", "number", "op", "param", "width")
+
+    def __init__(self, op, args, param, width, kind, by_row, number):
+        self.op: str = op
+        self.args: tuple[Value, ...] = args
+        self.param: Any = param
+        self.width: int = width
+        self.kind: str = kind
+        self.by_row: bool = by_row
+        self.number: int = number
+
+    def __repr__(self) -> str:
+        args = ", ".join(f"%{a.number}" for a in self.args)
+        return f"%{self.number}:{self.kind}[{self.width}] = {self.op} {self.param} {args}"
+
+
+class Graph:
+    """Makes values; `values` lists them, operands before what uses them."""
+
+    def __init__(self) -> None:
+        self.values: list[Value] = []
+        self._known: dict[Any, Value] = {}
+
+    def _make(self, op, args, param, width, kind, by_row=None) -> Value:
+        key = (op, tuple(a.number for a in args), param, type(param), width, kind)
+        if key not in self._known:
+            if by_row is None:
+                by_row = any(a.by_row for a in args)
+            value = Value(op, tuple(args), param, width, kind, by_row, len(self.values))
+            self._known[key] = value
+            self.values.append(value)
+        return self._known[key]
+
+    def leaf(self, source: Source, width: int, kind: str) -> Value:
+        return self._make("leaf", (), source, width, kind, source.by_row)
+
+    def number(self, number, kind: str) -> Value:
+        # a float by its bits: -0.0 is not 0.0, and NaN is NaN
+        param = float(number).hex() if kind[0] == "f" else int(number)
+        return self._make("number", (), param, 1, kind)
+
+    def map(self, name: str, args: Sequence[Value], kind: str, extra: Any = None) -> Value:
+        if name == "add" and (spread := self._added_to_products(args)) is not None:
+            return spread
+        return self._make("map", args, (name, extra), max((a.width for a in args), default=1), kind)
+
+    def slice(self, value: Value, offset: int, width: int) -> Value:
+        if value.width == 1 or (offset == 0 and width == value.width):
+            return value
+        if value.op == "slice":
+            return self.slice(value.args[0], value.param + offset, width)
+        if value.op == "concat":
+            return self._slice_of_concat(value, offset, width)
+        return self._make("slice", (value,), offset, width, value.kind)
+
+    def concat(self, pieces: Sequence[tuple[Value, int]]) -> Value:
+        """Pieces side by side, each with the width it takes."""
+        flat: list[tuple[Value, int]] = []
+        for value, width in pieces:
+            parts = zip(value.args, value.param, strict=True) if value.op == "concat" else ()
+            for piece in parts or ((value, width),):
+                if not flat or not self._grown(flat, *piece):
+                    flat.append(piece)
+        if len(flat) == 1:
+            value, width = flat[0]
+            if value.width == width:
+                return value
+        values = tuple(v for v, _ in flat)
+        widths = tuple(w for _, w in flat)
+        return self._make("concat", values, widths, sum(widths), values[0].kind)
+
+    def reduce(self, how: str, value: Value) -> Value:
+        return self._make("reduce", (value,), how, 1, value.kind)
+
+    def dot(self, value: Value, weight: Weight) -> Value:
+        return self._make("dot", (value,), weight, weight.outputs, value.kind)
+
+    def _grown(self, flat: list[tuple[Value, int]], value: Value, width: int) -> bool:
+        """Whether `value` continues the last piece, which then is made longer."""
+        last, taken = flat[-1]
+        if last is value and value.width == 1:
+            flat[-1] = (last, taken + width)
+            return True
+        whole, start = (last.args[0], last.param) if last.op == "slice" else (last, 0)
+        follows = value.op == "slice" and value.args[0] is whole and value.param == start + taken
+        if follows and taken == last.width and width == value.width:
+            flat[-1] = (self.slice(whole, start, taken + width), taken + width)
+            return True
+        return False
+
+    def _slice_of_concat(self, value: Value, offset: int, width: int) -> Value:
+        pieces, start = [], 0
+        for piece, taken in zip(value.args, value.param, strict=True):
+            low, high = max(start, offset), min(start + taken, offset + width)
+            if low < high:
+                pieces.append((self.slice(piece, low - start, high - low), high - low))
+            start += taken
+        if len(pieces) == 1 and pieces[0][0].width == 1:
+            return pieces[0][0]
+        return self.concat(pieces)
+
+    def _added_to_products(self, args: Sequence[Value]) -> Value | None:
+        """An addend of products that stand side by side is added to each: it starts their sums."""
+        for side, other in (args, args[::-1]):
+            if side.op == "concat" and all(_is_product(piece) for piece in side.args):
+                pieces, start = [], 0
+                for piece, width in zip(side.args, side.param, strict=True):
+                    addend = self.slice(other, start, width)
+                    pieces.append((self.map("add", (piece, addend), piece.kind), width))
+                    start += width
+                return self.concat(pieces)
+        return None
+
+
+def _is_product(value: Value) -> bool:
+    if value.op == "map" and value.param[0] == "add":
+        return any(_is_product(a) for a in value.args)
+    return value.op == "dot"

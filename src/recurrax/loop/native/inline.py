@@ -1,0 +1,109 @@
+"""A jaxpr as one flat list of equations: the calls inside it are laid out."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Literal
+
+from recurrax.loop.native.unsupported import Unsupported
+
+_CALLS = {
+    "jit",
+    "pjit",
+    "closed_call",
+    "core_call",
+    "custom_jvp_call",
+    "custom_vjp_call",
+    "custom_vjp_call_jaxpr",
+    "checkpoint",
+    "remat",
+    "remat2",
+}
+
+
+@dataclasses.dataclass(eq=False)
+class Name:
+    """A value between equations, with its shape and dtype; equal to itself alone."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Number:
+    """A constant that stands in the equations: one number for every element of `shape`."""
+
+    value: Any
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+Atom = Name | Number
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Equation:
+    primitive: str
+    params: dict[str, Any]
+    inputs: tuple[Atom, ...]
+    outputs: tuple[Name, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Program:
+    inputs: tuple[Name, ...]
+    equations: tuple[Equation, ...]
+    outputs: tuple[Atom, ...]
+
+
+def flatten(closed: ClosedJaxpr) -> Program:
+    """Lay out `closed` and every call inside it.
+
+    Raises:
+        Unsupported: if it holds an array constant (the loop hands those over as arguments).
+    """
+    inputs = tuple(Name(v.aval.shape, v.aval.dtype) for v in closed.jaxpr.invars)
+    equations: list[Equation] = []
+    outputs = _walk(closed.jaxpr, closed.consts, inputs, equations)
+    return Program(inputs, tuple(equations), tuple(outputs))
+
+
+def _number(value, aval) -> Number:
+    array = np.asarray(value)
+    if array.size == 0 or not (array == array.flat[0]).all():
+        raise Unsupported(f"an array constant of shape {array.shape} stands inside the step")
+    return Number(array.flat[0].item(), tuple(aval.shape), aval.dtype)
+
+
+def _walk(jaxpr, consts, arguments, equations: list[Equation]) -> list[Atom]:
+    names: dict[Any, Atom] = dict(zip(jaxpr.invars, arguments, strict=True))
+    for variable, value in zip(jaxpr.constvars, consts, strict=True):
+        names[variable] = _number(value, variable.aval)
+
+    def atom(x) -> Atom:
+        return _number(x.val, x.aval) if isinstance(x, Literal) else names[x]
+
+    for eqn in jaxpr.eqns:
+        inputs = tuple(atom(x) for x in eqn.invars)
+        inner = _callee(eqn)
+        if inner is not None:
+            results = _walk(inner.jaxpr, inner.consts, inputs, equations)
+        else:
+            results = [Name(v.aval.shape, v.aval.dtype) for v in eqn.outvars]
+            name, params = eqn.primitive.name, dict(eqn.params)
+            equations.append(Equation(name, params, inputs, tuple(results)))
+        names.update(zip(eqn.outvars, results, strict=True))
+    return [atom(x) for x in jaxpr.outvars]
+
+
+def _callee(eqn) -> ClosedJaxpr | None:
+    if eqn.primitive.name not in _CALLS:
+        return None
+    for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
+        inner = eqn.params.get(key)
+        if isinstance(inner, ClosedJaxpr):
+            return inner
+        if inner is not None:
+            return ClosedJaxpr(inner, ())
+    return None

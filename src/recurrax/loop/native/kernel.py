@@ -1,0 +1,157 @@
+"""From a lowered step to a function that XLA can call: emit, compile, keep, register."""
+
+import functools
+import hashlib
+import importlib.metadata
+import logging
+import os
+import pathlib
+import threading
+from collections.abc import Callable
+
+import llvmlite
+import llvmlite.binding as llvm
+import llvmlite.ir as ir
+
+from recurrax.loop.native import cache, ffi, memory
+from recurrax.loop.native.driver import Work, emit_handler, share
+from recurrax.loop.native.emit import Builder, Register, at, i8, integer, pointer, pointers
+from recurrax.loop.native.lower import Step
+from recurrax.loop.native.microkernel import block_for
+from recurrax.loop.native.schedule import Schedule
+from recurrax.loop.native.target import Target, host, initialise
+from recurrax.loop.native.tile import TileCode
+
+log = logging.getLogger(__name__)
+_LARGEST_TILE = 32
+_lock = threading.Lock()
+_engines: dict[str, llvm.ExecutionEngine] = {}
+
+
+def thread_count() -> int:
+    """Threads that XLA's pool has to give."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@functools.cache
+def _compiler_version() -> str:
+    """Changes whenever this compiler's own sources do."""
+    digest = hashlib.sha256()
+    for path in sorted(pathlib.Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    versions = (importlib.metadata.version("recurrax"), llvmlite.__version__, ffi.api_version())
+    digest.update(repr(versions).encode())
+    return digest.hexdigest()
+
+
+def fingerprint(*parts: object) -> str:
+    """A name for generated code: equal parts, the same processor and compiler, the same name."""
+    digest = hashlib.sha256(repr((_compiler_version(), *parts)).encode())
+    return f"recurrax_{digest.hexdigest()[:32]}"
+
+
+def ensure(name: str, target: Target, build: Callable[[], ir.Module]) -> None:
+    """See to it that XLA knows the handler `name`, from the disk or made new."""
+    with _lock:
+        if name in _engines:
+            return
+        code = cache.load(name)
+        engine = None if code is None else _linked(code)
+        if engine is None:
+            code = compile_module(build(), target)
+            cache.store(name, code)
+            engine = _linked(code)
+        assert engine is not None
+        ffi.register(name, engine.get_function_address("handler"))
+        _engines[name] = engine
+
+
+def compile_module(module: ir.Module, target: Target) -> bytes:
+    """Object code for `module`. No optimisation passes: they cost more than they bring here."""
+    machine = target.machine()
+    module.triple = target.triple
+    module.data_layout = str(machine.target_data)
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    return machine.emit_object(parsed)
+
+
+def _linked(code: bytes) -> llvm.ExecutionEngine | None:
+    """Object code made ready to run, or None if it is not object code for this machine."""
+    initialise()
+    empty = llvm.parse_assembly("")
+    engine = llvm.create_mcjit_compiler(empty, host().machine())
+    try:
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+        engine.finalize_object()
+    except RuntimeError as error:
+        log.warning("compiled code from the cache cannot be used, compiling anew: %s", error)
+        return None
+    return engine if engine.get_function_address("handler") else None
+
+
+def has_length(step: Step) -> bool:
+    """Whether a call tells the number of steps by the shape of an argument or a result."""
+    carried = step.num_consts + step.num_carry
+    return len(step.inputs) > carried or len(step.outputs) > step.num_carry
+
+
+def build_loop(step: Step, target: Target, reverse: bool, length: int, threads: int) -> ir.Module:
+    """The module of a loop's kernel; `length` counts only where no shape tells it."""
+    wide = all(v.kind != "f32" for v in step.graph.values) and any(
+        v.kind == "f64" for v in step.graph.values
+    )
+    schedule = Schedule(step, target.lanes(64 if wide else 32))
+    module = ir.Module("loop")
+    code = TileCode(module, schedule, target, reverse)
+    block = block_for(target.registers)
+    rows = share(step.rows, threads, block.rows, _LARGEST_TILE)
+    tiles = -(-step.rows // rows)
+    rest = step.rows - (tiles - 1) * rows
+    whole = code.emit(rows)
+    last = code.emit(rest) if rest != rows else whole
+
+    def prepare(b: Builder, buffers: Register, packed: Register) -> None:
+        addresses = b.bitcast(buffers, pointers)
+        for weight in code.packed.values():
+            source = b.load(at(b, addresses, pointer, weight.weight.index))
+            b.call(weight.pack, [source, at(b, packed, i8, weight.offset)])
+
+    def tile(b, buffers, scratch, packed, ticket, length) -> None:
+        first_row = b.mul(ticket, integer(rows))
+        arguments = [buffers, scratch, packed, first_row, length]
+        if last is whole:
+            b.call(whole, arguments)
+            return
+        with b.if_else(b.icmp_signed("<", ticket, integer(tiles - 1))) as (then, otherwise):
+            with then:
+                b.call(whole, arguments)
+            with otherwise:
+                b.call(last, arguments)
+
+    carried = range(step.num_consts, step.num_consts + step.num_carry)
+    xs = [k for k in range(len(step.inputs)) if k >= carried.stop]
+    ys = range(step.num_carry, len(step.outputs))
+    length_of = (xs[0], False) if xs else (ys[0], True) if ys else None
+    grown = []
+    for k in ys:
+        place = step.outputs[k]
+        size = place.width * memory.size(place.dtype) * (step.rows if place.by_row else 1)
+        grown.append((k, size))
+    work = Work(
+        num_inputs=len(step.inputs),
+        num_outputs=len(step.outputs),
+        tiles=tiles,
+        threads=threads,
+        packed_bytes=code.packed_bytes,
+        scratch_bytes=code.scratch_bytes,
+        prepare=prepare,
+        tile=tile,
+        length=length,
+        length_of=length_of,
+        grown_results=tuple(grown),
+    )
+    emit_handler(module, work, target)
+    return module

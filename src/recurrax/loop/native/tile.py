@@ -1,0 +1,283 @@
+"""The function that owns a tile of rows and runs all steps for it."""
+
+import dataclasses
+
+import llvmlite.ir as ir
+
+from recurrax.loop.native import memory
+from recurrax.loop.native.emit import (
+    Builder,
+    Register,
+    at,
+    function,
+    i8,
+    i64,
+    integer,
+    loop,
+    pointer,
+    pointers,
+    void,
+)
+from recurrax.loop.native.graph import Value, Weight
+from recurrax.loop.native.memory import SPILLED, Lanes
+from recurrax.loop.native.microkernel import (
+    Addend,
+    Operand,
+    Shape,
+    block_for,
+    emit_product,
+    even,
+)
+from recurrax.loop.native.panels import Layout, emit_pack
+from recurrax.loop.native.rows import Row
+from recurrax.loop.native.schedule import Product, Schedule, Slot, stripped
+from recurrax.loop.native.target import Target
+
+_LINE = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Packed:
+    """A weight's panels: where they begin in packed memory, and what fills them."""
+
+    offset: int
+    layout: Layout
+    weight: Weight
+    pack: ir.Function
+
+
+class TileCode:
+    """Emits the tile functions of one step into a module.
+
+    `packed` lists the weights to pack before the first tile, `packed_bytes` and `scratch_bytes` are
+    the memory that the tiles need: the first shared, the second for each tile at work.
+    """
+
+    def __init__(self, module: ir.Module, schedule: Schedule, target: Target, reverse: bool):
+        self.module = module
+        self.schedule = schedule
+        self.step = schedule.step
+        self.target = target
+        self.reverse = reverse
+        self.packed: dict[tuple[Weight, str], Packed] = {}
+        self.packed_bytes = 0
+        self.scratch_bytes = 0
+        self._products: dict[Shape, ir.Function] = {}
+        for product in schedule.products:
+            self._pack(product)
+
+    def _pack(self, product: Product) -> None:
+        kind = product.result.kind
+        key = (product.weight, kind)
+        if key in self.packed:
+            return
+        weight, lanes = product.weight, self.schedule.lanes
+        block = block_for(self.target.registers)
+        layout = Layout(weight.inputs, weight.outputs, lanes, block.vectors)
+        pack = emit_pack(self.module, f"pack{len(self.packed)}", weight, layout, kind)
+        self.packed[key] = Packed(self.packed_bytes, layout, weight, pack)
+        self.packed_bytes += _aligned(layout.size * memory.size(SPILLED[kind]))
+
+    def emit(self, rows: int) -> ir.Function:
+        """`void tile(buffers, scratch, packed, first_row, length)` for `rows` rows."""
+        arguments = [pointers, pointer, pointer, i64, i64]
+        made, b = function(self.module, f"tile{rows}", void, arguments)
+        _Tile(self, made, b, rows).emit()
+        b.ret_void()
+        return made
+
+    def product(self, shape: Shape) -> ir.Function:
+        if shape not in self._products:
+            name = f"product{len(self._products)}"
+            self._products[shape] = emit_product(self.module, name, shape, self.target.registers)
+        return self._products[shape]
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _LINE) * _LINE
+
+
+class _Tile:
+    """One tile function while it is emitted."""
+
+    def __init__(self, code: TileCode, made: ir.Function, b: Builder, rows: int):
+        self.code = code
+        self.schedule = code.schedule
+        self.step = code.step
+        self.b = b
+        self.rows = rows
+        self.buffers, self.scratch, self.packed, self.first_row, self.length = made.args
+        self.inputs = [self._buffer(k) for k in range(len(self.step.inputs))]
+        self.outputs = [
+            self._buffer(len(self.step.inputs) + k) for k in range(len(self.step.outputs))
+        ]
+        self._size = 0
+        self._scratch_at = [self._room(*slot) for slot in self.schedule.scratch]
+        self._carry_at, self._carry_size = self._carry_layout()
+        self._now = self._next = self._time = None
+        self._bases: dict[tuple[str, int], Register] = {}
+
+    def _buffer(self, k: int) -> Register:
+        return self.b.load(at(self.b, self.buffers, pointer, k))
+
+    def _room(self, width: int, dtype: str, one_row: bool) -> int:
+        """Take scratch memory; returns where it begins."""
+        start = self._size
+        rows = 1 if one_row else self.rows
+        self._size += _aligned(rows * self.schedule.padded(width) * memory.size(dtype))
+        return start
+
+    def _carry_layout(self) -> tuple[list[int], int]:
+        starts, size = [], 0
+        for k in range(self.step.num_carry):
+            place, kind = self._carry(k)
+            starts.append(size)
+            size += _aligned(self.rows * self.schedule.padded(place.width) * memory.size(kind))
+        return starts, size
+
+    def _carry(self, k: int):
+        place = self.step.inputs[self.step.num_consts + k]
+        return place, SPILLED[memory.REGISTER[place.dtype]]
+
+    def emit(self) -> None:
+        b = self.b
+        first = at(b, self.scratch, i8, self._size)
+        second = at(b, first, i8, self._carry_size)
+        # results without rows are every tile's alike; only the first tile's go out
+        shared = [p.width * memory.size(p.dtype) for p in self.step.outputs if not p.by_row]
+        self._nowhere = at(b, second, i8, self._carry_size)
+        total = self._size + 2 * self._carry_size + _aligned(max(shared, default=0)) + _LINE
+        self.code.scratch_bytes = max(self.code.scratch_bytes, total)
+        self._is_first = b.icmp_signed("==", self.first_row, integer(0))
+        for k in range(self.step.num_carry):
+            self._copy_carry(k, self.inputs[self.step.num_consts + k], first, inwards=True)
+
+        def step(i: Register, carried: list[Register]) -> list[Register]:
+            self._now, self._next = carried
+            backwards = b.sub(b.sub(self.length, integer(1)), i)
+            self._time = backwards if self.code.reverse else i
+            self._one_step()
+            return [self._next, self._now]
+
+        last, _ = loop(b, 0, self.length, 1, [first, second], step)
+        for k in range(self.step.num_carry):
+            self._copy_carry(k, self.outputs[k], last, inwards=False)
+
+    def _one_step(self) -> None:
+        b, schedule = self.b, self.schedule
+        self._bases = {}
+        for slot in self._slots():  # ahead of all loops, so that they are known in each
+            self._base(slot)
+        for level in range(schedule.levels):
+            stages = sorted(s for s in schedule.tasks if s[0] == level)
+            if stages:
+
+                def row(r: Register, _, stages=stages) -> None:
+                    emitter = Row(b, schedule, self._base, r)
+                    for stage in stages:
+                        emitter.emit(stage)
+
+                loop(b, 0, self.rows, 1, [], row)
+            for product in schedule.products:
+                if product.level == level + 1:
+                    self._product(product)
+
+    def _slots(self):
+        yield from self.schedule.home.values()
+        for tasks in self.schedule.tasks.values():
+            yield from (t.slot for t in tasks if t.slot is not None)
+
+    def _base(self, slot: Slot) -> Register:
+        key = (slot.space, slot.index)
+        if key not in self._bases:
+            self._bases[key] = self._new_base(slot)
+        return self._bases[key]
+
+    def _new_base(self, slot: Slot) -> Register:
+        """The first row of the tile in a slot, at this step."""
+        b = self.b
+        assert self._now is not None and self._next is not None and self._time is not None
+        match slot.space:
+            case "scratch":
+                return at(b, self.scratch, i8, self._scratch_at[slot.index])
+            case "carry":
+                return at(b, self._now, i8, self._carry_at[slot.index - self.step.num_consts])
+            case "next":
+                return at(b, self._next, i8, self._carry_at[slot.index])
+            case "const":
+                start = b.mul(self.first_row, integer(slot.stride))
+                return self._within(self.inputs[slot.index], slot.dtype, start)
+        is_input = slot.space == "xs"
+        place = (self.step.inputs if is_input else self.step.outputs)[slot.index]
+        buffer = (self.inputs if is_input else self.outputs)[slot.index]
+        if place.by_row:
+            rows = b.add(b.mul(self._time, integer(self.step.rows)), self.first_row)
+            return self._within(buffer, place.dtype, b.mul(rows, integer(place.width)))
+        start = b.mul(self._time, integer(place.width))
+        base = self._within(buffer, place.dtype, start)
+        if is_input:
+            return base
+        return b.select(self._is_first, base, b.bitcast(self._nowhere, base.type))
+
+    def _within(self, buffer: Register, dtype: str, start: Register) -> Register:
+        return self.b.bitcast(at(self.b, buffer, memory.stored_type(dtype), start), pointer)
+
+    def _operand(self, value: Value) -> tuple[Register, Slot]:
+        """Where the first number of a product's operand or addend lies."""
+        home = self.schedule.home.get(value)
+        if home is None:
+            source, start = stripped(value)
+            home = self.schedule.home[source].shifted(start)
+        base = self._base(home)
+        return at(self.b, base, memory.stored_type(home.dtype), home.offset), home
+
+    def _product(self, product: Product) -> None:
+        b = self.b
+        packed = self.code.packed[product.weight, product.result.kind]
+        operand, operand_slot = self._operand(product.operand)
+        result, result_slot = self._operand(product.result)
+        addends = [self._operand(a) for a in product.addends]
+        shape = Shape(
+            blocks=even(self.rows, block_for(self.code.target.registers).rows),
+            kind=product.result.kind,
+            operand=Operand.by_rows(operand_slot.stride),
+            result_stride=result_slot.stride,
+            addends=tuple(Addend(slot.dtype, slot.stride) for _, slot in addends),
+            layout=packed.layout,
+        )
+        addresses = [operand, at(b, self.packed, i8, packed.offset), result]
+        addresses += [address for address, _ in addends]
+        b.call(self.code.product(shape), [b.bitcast(a, pointer) for a in addresses])
+
+    def _copy_carry(self, k: int, buffer: Register, store: Register, inwards: bool) -> None:
+        """Bring this tile's rows of carry `k` into scratch memory, or out of it."""
+        b = self.b
+        place, dtype = self._carry(k)
+        outside = place.width if place.by_row else 0
+        inside = self.schedule.padded(place.width)
+        scratch = at(b, store, i8, self._carry_at[k])
+        start = b.mul(self.first_row, integer(outside))
+
+        def row(r: Register, _) -> None:
+            there = [start, b.mul(r, integer(outside))]
+            here = [b.mul(r, integer(inside))]
+            whole = place.width - place.width % self.schedule.lanes
+
+            def move(j, lanes: Lanes) -> None:
+                if inwards:
+                    value = memory.load(b, buffer, place.dtype, [*there, j], lanes)
+                    memory.store(b, value, scratch, dtype, [*here, j], lanes)
+                else:
+                    value = memory.load(b, scratch, dtype, [*here, j], lanes)
+                    memory.store(b, value, buffer, place.dtype, [*there, j], lanes)
+
+            count = self.schedule.lanes
+            loop(b, 0, whole, count, [], lambda j, _: move(j, Lanes(count, count)))
+            if whole < place.width:
+                move(whole, Lanes(count, place.width - whole))
+
+        if place.by_row or inwards:
+            loop(b, 0, self.rows, 1, [], row)
+        else:
+            with b.if_then(self._is_first):
+                row(integer(0), [])

@@ -1,0 +1,106 @@
+"""The native runner: the whole loop as one kernel on the CPU, compiled to machine code."""
+
+import functools
+import weakref
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from recurrax.loop.body import Body
+from recurrax.loop.native import ffi
+from recurrax.loop.native.gathering import Problem, build_gather
+from recurrax.loop.native.kernel import build_loop, ensure, fingerprint, has_length, thread_count
+from recurrax.loop.native.lower import Step, lower
+from recurrax.loop.native.target import host
+from recurrax.loop.native.unsupported import Unsupported
+
+
+def refusal(body: Body, consts, carry, xs, length: int) -> str | None:
+    """Why this runner cannot run `body`, in words for people, or None if it can.
+
+    Args:
+        body: one step.
+        consts, carry, xs: arrays or their shapes and dtypes; those of `xs` with the time axis.
+        length: number of steps.
+    """
+    del consts, carry, xs, length  # a body knows its own shapes
+    try:
+        _ready()
+        _lowered(body)
+    except Unsupported as error:
+        return str(error)
+    return None
+
+
+def run(
+    body: Body,
+    consts: Sequence[Array],
+    carry: Sequence[Array],
+    xs: Sequence[Array],
+    *,
+    length: int,
+    reverse: bool,
+) -> tuple[list[Array], list[Array]]:
+    """Run `body` as one native kernel.
+
+    Raises:
+        Unsupported: for a body that `refusal` speaks against.
+    """
+    outputs = body.jaxpr.out_avals
+    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in outputs[: body.num_carry]]
+    shapes += [jax.ShapeDtypeStruct((length, *a.shape), a.dtype) for a in outputs[body.num_carry :]]
+    if length == 0 or any(0 in a.shape for a in (*body.jaxpr.in_avals, *outputs)):
+        return list(carry), [jnp.zeros(s.shape, s.dtype) for s in shapes[body.num_carry :]]
+    _ready()
+    step, target, threads = _lowered(body), host(), thread_count()
+    key = (step.inputs, step.outputs, step.rows, step.num_consts, step.num_carry)
+    values = [
+        (v.op, v.param, v.width, v.kind, [a.number for a in v.args]) for v in step.graph.values
+    ]
+    results = [v.number for v in step.results]
+    fixed_length = None if has_length(step) else length
+    name = fingerprint(key, values, results, reverse, fixed_length, target, threads)
+    ensure(name, target, lambda: build_loop(step, target, reverse, length, threads))
+    call = jax.ffi.ffi_call(name, shapes, vmap_method="sequential")
+    results = call(*consts, *carry, *xs)
+    return list(results[: body.num_carry]), list(results[body.num_carry :])
+
+
+@functools.cache
+def _ready() -> None:
+    """Ask once for what every body needs: a known interface and a known processor."""
+    ffi.api_version()
+    host()
+
+
+_steps: "weakref.WeakKeyDictionary" = weakref.WeakKeyDictionary()
+
+
+def _lowered(body: Body) -> Step:
+    known = _steps.get(body.jaxpr)
+    if known is None:
+        known = _steps[body.jaxpr] = lower(body)
+    return known
+
+
+def gather(a: Array, dz: Array, *, precision=None) -> Array:
+    """`(rows, k)` and `(rows, n)` to `(k, n)`: the sum over rows of outer products.
+
+    Weight gradients are gathered so, over all time steps and rows. What this runner does not
+    serve goes through `jnp.matmul`, which alone heeds `precision`.
+    """
+    kind = {"float32": "f32", "float64": "f64"}.get(a.dtype.name)
+    if kind is None or dz.dtype != a.dtype or 0 in (*a.shape, *dz.shape):
+        return jnp.matmul(a.T, dz, precision=precision)
+    try:
+        _ready()
+    except Unsupported:
+        return jnp.matmul(a.T, dz, precision=precision)
+    problem = Problem(a.shape[0], a.shape[1], dz.shape[1], kind)
+    target, threads = host(), thread_count()
+    name = fingerprint("gather", problem, target, threads)
+    ensure(name, target, lambda: build_gather(problem, target, threads))
+    shape = jax.ShapeDtypeStruct((a.shape[1], dz.shape[1]), a.dtype)
+    return jax.ffi.ffi_call(name, shape, vmap_method="sequential")(a, dz)
