@@ -31,6 +31,7 @@ class GatedCell(DropoutRNNCell, Layer):
     """
 
     gates = 1
+    default_name = ""
 
     def __init__(
         self,
@@ -74,16 +75,16 @@ class GatedCell(DropoutRNNCell, Layer):
         self.output_size = self.units
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        width = self.gates * self.units
+        kernel_shape, recurrent_shape = self.kernel_shapes(input_shape)
         self.kernel = self.add_weight(
-            (_features(input_shape, self), width),
+            kernel_shape,
             self.kernel_initializer,
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
             name="kernel",
         )
         self.recurrent_kernel = self.add_weight(
-            (self.units, width),
+            recurrent_shape,
             self.recurrent_initializer,
             regularizer=self.recurrent_regularizer,
             constraint=self.recurrent_constraint,
@@ -98,6 +99,11 @@ class GatedCell(DropoutRNNCell, Layer):
                 constraint=self.bias_constraint,
                 name="bias",
             )
+
+    def kernel_shapes(self, input_shape: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Shapes of the kernel and of the recurrent kernel."""
+        width = self.gates * self.units
+        return (_features(input_shape, self), width), (self.units, width)
 
     def bias_shape(self) -> tuple[int, ...]:
         return (self.gates * self.units,)

@@ -81,8 +81,12 @@ def _zeros(size: Any, batch_size: int, dtype: Any) -> Any:
 
 def starts_at_zero(cell: Any) -> bool:
     """Whether the initial state of `cell` is zeros for sure."""
+    if isinstance(getattr(cell, "cells", None), list):
+        return all(starts_at_zero(each) for each in cell.cells)
     method = getattr(type(cell), "get_initial_state", None)
-    return method is None or method is GatedCell.get_initial_state
+    return method is None or (
+        isinstance(cell, GatedCell) and method.__module__.startswith("recurrax.")
+    )
 
 
 def match_states(new: Any, old: list[Any], what: str) -> list[Any]:
