@@ -369,6 +369,7 @@ def _without_idle_settings(cls: type, config: Mapping[str, Any]) -> dict[str, An
 @functools.cache
 def _arguments(cls: type) -> frozenset[str]:
     makers = [base.__dict__["__init__"] for base in cls.__mro__ if "__init__" in base.__dict__]
+    makers.append(cls)  # whose signature may say more than its __init__
     return frozenset(name for make in makers for name in inspect.signature(make).parameters)
 
 
