@@ -10,6 +10,8 @@ from recurrax import regularizers as regularizers
 from recurrax.layers import Input as Input
 from recurrax.layers import InputSpec as InputSpec
 from recurrax.layers import Layer as Layer
+from recurrax.loop import Explanation as Explanation
+from recurrax.loop import explain as explain
 from recurrax.loop import scan as scan
 from recurrax.models import Model as Model
 from recurrax.models import Sequential as Sequential
