@@ -20,7 +20,14 @@ from recurrax.loop.native.emit import (
 )
 from recurrax.loop.native.graph import Value, Weight
 from recurrax.loop.native.memory import SPILLED, Lanes
-from recurrax.loop.native.microkernel import Addend, Shape, block_for, emit_product
+from recurrax.loop.native.microkernel import (
+    Addend,
+    Operand,
+    Shape,
+    block_for,
+    emit_product,
+    even,
+)
 from recurrax.loop.native.panels import Layout, emit_pack
 from recurrax.loop.native.rows import Row
 from recurrax.loop.native.schedule import Product, Schedule, Slot, stripped
@@ -231,9 +238,9 @@ class _Tile:
         result, result_slot = self._operand(product.result)
         addends = [self._operand(a) for a in product.addends]
         shape = Shape(
-            rows=self.rows,
+            blocks=even(self.rows, block_for(self.code.target.registers).rows),
             kind=product.result.kind,
-            operand_stride=operand_slot.stride,
+            operand=Operand.by_rows(operand_slot.stride),
             result_stride=result_slot.stride,
             addends=tuple(Addend(slot.dtype, slot.stride) for _, slot in addends),
             layout=packed.layout,

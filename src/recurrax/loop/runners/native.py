@@ -5,10 +5,12 @@ import weakref
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from recurrax.loop.body import Body
 from recurrax.loop.native import ffi
+from recurrax.loop.native.gathering import Problem, build_gather
 from recurrax.loop.native.kernel import build_loop, ensure, fingerprint, has_length, thread_count
 from recurrax.loop.native.lower import Step, lower
 from recurrax.loop.native.target import host
@@ -50,7 +52,7 @@ def run(
     shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in outputs[: body.num_carry]]
     shapes += [jax.ShapeDtypeStruct((length, *a.shape), a.dtype) for a in outputs[body.num_carry :]]
     if length == 0 or any(0 in a.shape for a in (*body.jaxpr.in_avals, *outputs)):
-        return list(carry), [jax.numpy.zeros(s.shape, s.dtype) for s in shapes[body.num_carry :]]
+        return list(carry), [jnp.zeros(s.shape, s.dtype) for s in shapes[body.num_carry :]]
     _ready()
     step, target, threads = _lowered(body), host(), thread_count()
     key = (step.inputs, step.outputs, step.rows, step.num_consts, step.num_carry)
@@ -81,3 +83,24 @@ def _lowered(body: Body) -> Step:
     if known is None:
         known = _steps[body.jaxpr] = lower(body)
     return known
+
+
+def gather(a: Array, dz: Array, *, precision=None) -> Array:
+    """`(rows, k)` and `(rows, n)` to `(k, n)`: the sum over rows of outer products.
+
+    Weight gradients are gathered so, over all time steps and rows. What this runner does not
+    serve goes through `jnp.matmul`, which alone heeds `precision`.
+    """
+    kind = {"float32": "f32", "float64": "f64"}.get(a.dtype.name)
+    if kind is None or dz.dtype != a.dtype or 0 in (*a.shape, *dz.shape):
+        return jnp.matmul(a.T, dz, precision=precision)
+    try:
+        _ready()
+    except Unsupported:
+        return jnp.matmul(a.T, dz, precision=precision)
+    problem = Problem(a.shape[0], a.shape[1], dz.shape[1], kind)
+    target, threads = host(), thread_count()
+    name = fingerprint("gather", problem, target, threads)
+    ensure(name, target, lambda: build_gather(problem, target, threads))
+    shape = jax.ShapeDtypeStruct((a.shape[1], dz.shape[1]), a.dtype)
+    return jax.ffi.ffi_call(name, shape, vmap_method="sequential")(a, dz)

@@ -1,0 +1,238 @@
+"""The product for weight gradients: AᵀD, the contraction over all time steps and rows.
+
+Nothing is transposed as a whole: some hundred rows at a time, a few columns of A are copied
+together and D is packed like a weight, and the product kernel adds their product to the result.
+A thread owns a range of the result's columns or rows, whichever there are more of.
+"""
+
+import dataclasses
+
+import llvmlite.ir as ir
+
+from recurrax.loop.native import memory
+from recurrax.loop.native.driver import Work, emit_handler
+from recurrax.loop.native.emit import (
+    Builder,
+    Module,
+    Register,
+    Type,
+    at,
+    function,
+    i8,
+    i64,
+    integer,
+    loop,
+    pointer,
+    pointers,
+    void,
+    zero,
+)
+from recurrax.loop.native.graph import Weight
+from recurrax.loop.native.memory import SPILLED, TYPES, Lanes
+from recurrax.loop.native.microkernel import (
+    Addend,
+    Operand,
+    Shape,
+    block_for,
+    emit_product,
+    even,
+)
+from recurrax.loop.native.panels import Layout, emit_pack
+from recurrax.loop.native.target import Target
+
+_CHUNKS = range(384, 159, -1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A of `rows` × `left`, D of `rows` × `right`, both of register kind `kind`."""
+
+    rows: int
+    left: int
+    right: int
+    kind: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """One thread's share of the result, `left` × `right`, over `rows` rows of A and D."""
+
+    rows: int
+    left: int
+    right: int
+
+
+def build_gather(problem: Problem, target: Target, threads: int) -> ir.Module:
+    """The module of AᵀD."""
+    module = Module("gather", target)
+    lanes = target.lanes(64 if problem.kind == "f64" else 32)
+    by_column = problem.right >= problem.left
+    unit = lanes if by_column else block_for(target.registers).rows
+    whole = problem.right if by_column else problem.left
+    tiles = _tiles(whole, unit, threads)
+    emitter = _Gather(module, problem, target, lanes)
+    functions = {n: emitter.tile(n, by_column) for n in sorted({size for _, size in tiles})}
+
+    def tile(b: Builder, buffers, scratch, packed, ticket, length) -> None:
+        del packed, length
+        starts = ir.Constant(ir.ArrayType(i64, len(tiles)), [start for start, _ in tiles])
+        table: Register = ir.GlobalVariable(module, starts.type, "starts")
+        table.linkage, table.initializer = "internal", starts
+        start = b.load(b.gep(table, [integer(0), ticket]))
+        for size, code in functions.items():
+            runs = [k for k, (_, n) in enumerate(tiles) if n == size]
+            inside = b.and_(
+                b.icmp_signed(">=", ticket, integer(runs[0])),
+                b.icmp_signed("<=", ticket, integer(runs[-1])),
+            )
+            with b.if_then(inside):
+                b.call(code, [buffers, scratch, start])
+
+    work = Work(
+        num_inputs=2,
+        num_outputs=1,
+        tiles=len(tiles),
+        threads=threads,
+        packed_bytes=0,
+        scratch_bytes=emitter.scratch_bytes,
+        prepare=lambda b, buffers, packed: None,
+        tile=tile,
+        length=0,
+        length_of=None,
+    )
+    emit_handler(module, work, target)
+    return module
+
+
+def _tiles(whole: int, unit: int, threads: int) -> list[tuple[int, int]]:
+    """(start, size) of each thread's range, in whole units but for the last."""
+    units = -(-whole // unit)
+    tiles, start = [], 0
+    for size, times in even(units, -(-units // threads)):
+        for _ in range(times):
+            stop = min(start + size * unit, whole)
+            tiles.append((start, stop - start))
+            start = stop
+    return tiles
+
+
+def _chunks(rows: int) -> tuple[tuple[int, int], ...]:
+    """Rows taken at a time, as (rows, times): all alike if that can be."""
+    for size in _CHUNKS:
+        if rows % size == 0:
+            return ((size, rows // size),)
+    return even(rows, 256)
+
+
+class _Gather:
+    def __init__(self, module: ir.Module, problem: Problem, target: Target, lanes: int):
+        self.module = module
+        self.problem = problem
+        self.target = target
+        self.lanes = lanes
+        self.dtype = SPILLED[problem.kind]
+        self.type: Type = TYPES[problem.kind]
+        self.block = block_for(target.registers)
+        self.scratch_bytes = 0
+
+    def tile(self, size: int, by_column: bool) -> ir.Function:
+        """`void tile(buffers, scratch, start)`: columns (or rows) of the result from `start` on."""
+        problem = self.problem
+        made, b = function(self.module, f"tile{size}", void, [pointers, pointer, i64])
+        buffers, scratch, start = made.args
+        left, right, result = (b.load(at(b, buffers, pointer, k)) for k in range(3))
+        zero_ = integer(0)
+        row, column = (zero_, start) if by_column else (start, zero_)
+        shape = (problem.left, size) if by_column else (size, problem.right)
+        result = self._at(b, result, b.add(b.mul(row, integer(problem.right)), column))
+        left, right = self._at(b, left, row), self._at(b, right, column)
+        self._clear(b, result, *shape)
+        taken = 0
+        for rows, times in _chunks(problem.rows):
+            code = self._chunk(_Part(rows, *shape))
+
+            def chunk(r: Register, _, code=code) -> None:
+                here = self._at(b, left, b.mul(r, integer(problem.left)))
+                there = self._at(b, right, b.mul(r, integer(problem.right)))
+                b.call(code, [here, there, result, scratch])
+
+            loop(b, taken, taken + rows * times, rows, [], chunk)
+            taken += rows * times
+        b.ret_void()
+        return made
+
+    def _at(self, b: Builder, base: Register, offset: Register) -> Register:
+        return b.bitcast(at(b, base, self.type, offset), pointer)
+
+    def _clear(self, b: Builder, result: Register, rows: int, columns: int) -> None:
+        def row(r: Register, _) -> None:
+            base = b.mul(r, integer(self.problem.right))
+            whole = columns - columns % self.lanes
+
+            def clear(c, used: int) -> None:
+                lanes = Lanes(self.lanes, used)
+                nothing = zero(lanes.type(self.type))
+                memory.store(b, nothing, result, self.dtype, [base, c], lanes)
+
+            loop(b, 0, whole, self.lanes, [], lambda c, _: clear(c, self.lanes))
+            if whole < columns:
+                clear(whole, columns - whole)
+
+        loop(b, 0, rows, 1, [], row)
+
+    def _chunk(self, part: _Part) -> ir.Function:
+        """`void chunk(left, right, result, scratch)`: adds the product of some rows."""
+        name = f"{part.rows}x{part.left}x{part.right}"
+        made, b = function(self.module, f"chunk{name}", void, [pointer] * 4)
+        left, right, result, scratch = made.args
+        block = self.block
+        layout = Layout(part.rows, part.right, self.lanes, block.vectors)
+        weight = Weight(0, self.dtype, 0, part.rows, part.right, self.problem.right, 1)
+        pack = emit_pack(self.module, f"pack{name}", weight, layout, self.problem.kind)
+        whole, rest = divmod(part.left, block.rows)
+        blocks = [(block.rows, whole)] if whole else []
+        if rest:
+            blocks.append((rest, 1))
+        shape = Shape(
+            blocks=tuple(blocks),
+            kind=self.problem.kind,
+            operand=Operand.by_blocks(part.rows, block.rows),
+            result_stride=self.problem.right,
+            addends=(Addend(self.dtype, self.problem.right),),
+            layout=layout,
+        )
+        product = emit_product(self.module, f"product{name}", shape, self.target.registers)
+        columns = -(-part.left // block.rows) * block.rows
+        size = memory.size(self.dtype)
+        packed = at(b, scratch, i8, -(-columns * part.rows * size // 64) * 64)
+        self.scratch_bytes = max(
+            self.scratch_bytes, (columns * part.rows + layout.size) * size + 128
+        )
+        self._copy_blocks(b, left, scratch, part)
+        b.call(pack, [right, packed])
+        b.call(product, [scratch, packed, result, result])
+        b.ret_void()
+        return made
+
+    def _copy_blocks(self, b: Builder, left: Register, copy: Register, part: _Part) -> None:
+        """Columns of A in blocks as the product takes its operand."""
+        width = self.block.rows
+        whole = part.left // width
+
+        def row(r: Register, _) -> None:
+            source = b.mul(r, integer(self.problem.left))
+            target = b.mul(r, integer(width))
+
+            def block(k, used: int) -> None:
+                lanes = Lanes(width, used)
+                start = integer(k * width) if isinstance(k, int) else b.mul(k, integer(width))
+                values = memory.load(b, left, self.dtype, [source, start], lanes)
+                to = b.mul(start, integer(part.rows))
+                full = Lanes(width, width)
+                memory.store(b, values, copy, self.dtype, [to, target], full)
+
+            loop(b, 0, whole, 1, [], lambda k, _: block(k, width))
+            if part.left > whole * width:
+                block(whole, part.left - whole * width)
+
+        loop(b, 0, part.rows, 1, [], row)
