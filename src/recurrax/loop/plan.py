@@ -62,6 +62,10 @@ def choose(body: Body, *, length: int, runner: str | None) -> Choice:
         refusal = f"it runs on the CPU, and the device is {jax.default_backend()}"
     elif length == 0:
         refusal = "there is no step to run"
+    elif body.jaxpr.effects:
+        refusal = "the step has effects"
+    elif any(jnp.issubdtype(a.dtype, jax.dtypes.extended) for a in body.jaxpr.in_avals):
+        refusal = "it takes numbers, and the loop runs over random keys"
     else:
         avals, m, n = body.jaxpr.in_avals, body.num_consts, body.num_consts + body.num_carry
         xs = jaxprs.stacked(avals[n:], length)
