@@ -26,6 +26,8 @@ from recurrax.layers import Input as Input
 from recurrax.layers import InputSpec as InputSpec
 from recurrax.layers import Layer as Layer
 from recurrax.layers.graph import SymbolicTensor as KerasTensor
+from recurrax.loop import Explanation as Explanation
+from recurrax.loop import explain as explain
 from recurrax.loop import scan as scan
 from recurrax.losses import Loss as Loss
 from recurrax.metrics import Metric as Metric
@@ -61,6 +63,7 @@ __all__ = [
     "config",
     "constraints",
     "dtype_policies",
+    "explain",
     "initializers",
     "layers",
     "losses",
