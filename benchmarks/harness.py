@@ -12,6 +12,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from typing import Any
 
 Contender = Callable[[Any], Callable[[], Any]]
@@ -125,7 +126,15 @@ def machine() -> str:
         models = [line for line in text.splitlines() if line.startswith("model name")]
         model = models[0].split(":")[1].strip() if models else model
         features = "AVX-512" if " avx512f" in text else "AVX2" if " avx2" in text else "SSE"
-    return f"{model}, {os.cpu_count()} cores, {features}, {platform.system()}"
+    versions = ", ".join(f"{name} {_version(name)}" for name in ("jax", "flax", "torch", "keras"))
+    return f"{model}, {os.cpu_count()} cores, {features}, {platform.system()}; {versions}"
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "absent"
 
 
 def peak_gflops(size: int = 2048) -> float:

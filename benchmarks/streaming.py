@@ -1,4 +1,4 @@
-"""One step of an LSTM at batch 1, the state carried from call to call, data on the host.
+"""One step of an LSTM at batch 1, state carried from call to call, input and output on the host.
 
 python benchmarks/streaming.py [--units 128] [--features 64]
 """

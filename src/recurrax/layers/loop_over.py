@@ -1,6 +1,7 @@
 """One loop over time around a cell, on the one entrance to all loops, `recurrax.scan`."""
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -52,6 +53,7 @@ def loop(
     time_mask = None if mask is None else jnp.swapaxes(mask.astype(bool), 0, 1)
     changing: list[Variable] = []
     output_is_state: list[int | None] = []
+    names: list[str] = []
 
     dropping = _dropping(cell) if training else []
 
@@ -68,6 +70,9 @@ def loop(
             if mask_t is not None:
                 new = jax.tree.map(lambda n, o: masked.select(mask_t, n, o), new, states)
                 output = output if position is None else jax.tree.leaves(new)[position]
+        if found is not None:
+            found = dict(zip(_state_names(cell, new), jax.tree.leaves(new), strict=True)) | found
+            names[:], found = found, list(found.values())
         output_is_state[:] = [position]
         keep = layer.return_sequences or position is None
         return (new, changed), (output if keep else None, losses, found)
@@ -90,7 +95,7 @@ def loop(
         variable.assign(value)
     for loss in losses:
         layer.add_loss(loss.sum())
-    for name, values in (found or {}).items():
+    for name, values in zip(names, found or [], strict=True):
         record(f"{layer.name}/{name}", jnp.swapaxes(values, 0, 1))
     (position,) = output_is_state
     if carried.is_carrying() and time_mask is not None and position is None:
@@ -178,6 +183,13 @@ def _position(output: Any, states: Any) -> int | None:
         if output is state:
             return position
     return None
+
+
+def _state_names(cell: Any, states: Any) -> Sequence[str]:
+    """Names of the states, for who looks inside."""
+    number = len(jax.tree.leaves(states))
+    given = getattr(cell, "state_names", None) or (["h"] if number == 1 else [])
+    return given if len(given) == number else [f"state_{k + 1}" for k in range(number)]
 
 
 def _state_dtype(x: Any, layer: Any) -> Any:

@@ -26,6 +26,7 @@ class LSTMCell(GatedCell):
 
     gates = 4
     feature_axis = -1
+    state_names = ("h", "c")
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from recurrax.layers import carried, cells, loop_over, masked
 from recurrax.layers.cell import batch_of
 from recurrax.layers.layer import Layer
+from recurrax.layers.record import record
 from recurrax.layers.shapes import leaf_shapes, map_shapes
 from recurrax.layers.stacked_cells import StackedRNNCells
 from recurrax.registry import serializable
@@ -172,6 +173,8 @@ class RNN(Layer):
         constants: Any = None,
     ) -> Any:
         mask = masked.one_mask(mask)
+        if not isinstance(sequences, list | tuple | dict):
+            sequences = record(f"{self.name}/inputs", sequences)
         first = jax.tree.leaves(sequences)[0]
         masked.check_mask(mask, first.shape[:2], self.name)
         initial, given = self._initial_state(initial_state, first.shape[0])
@@ -191,6 +194,12 @@ class RNN(Layer):
         own = self.get_initial_state(batch_size)
         streamed = carried.carried(self)
         if streamed is not None:
+            if initial_state is not None:
+                raise ValueError(
+                    f"Layer {self.name!r} begins with an initial_state that other layers compute, "
+                    "so its model cannot go forward step by step: make a model of this layer "
+                    "alone, and set stream.state."
+                )
             # As if the loop had begun at the first step: a masked step gives the held output.
             return cells.match_states(streamed, own, f"initial states of {self.name!r}"), False
         if self._states is not None:

@@ -6,7 +6,8 @@ from typing import Any
 import jax
 
 from recurrax.loop import gradient as _gradient  # noqa: F401 (gives the loop its derivative)
-from recurrax.loop import split, step
+from recurrax.loop import plan, split, step
+from recurrax.loop import segments as _segments
 from recurrax.loop.primitive import loop
 
 
@@ -23,6 +24,11 @@ def scan(
 ) -> tuple[Any, Any]:
     """Run `f(carry, x) -> (carry, y)` over the leading axis of `xs`, as `jax.lax.scan` does.
 
+    Work of `f` that does not depend on the carry is moved out of the loop, gradients of weights
+    are gathered after it, and a runner is chosen for what is left; `recurrax.explain` tells what
+    became of a loop. `jit`, `grad`, `vmap` and `checkpoint` work as on `jax.lax.scan`; forward
+    mode (`jax.jvp`) needs `runner="lax"`.
+
     Args:
         f: one step. The carry it returns has the structure, shapes and dtypes of `init`.
         init: the carry before the first step, a pytree of arrays.
@@ -30,13 +36,34 @@ def scan(
         length: number of steps; needed only when `xs` holds no array.
         reverse: run from the last step to the first; `ys` stays in the order of `xs`.
         unroll: steps laid out one after another in one turn of the compiled loop.
+        runner: "native", "xla", or "lax" for plain `jax.lax.scan`; None lets the plan choose.
+        segments: run the loop as that many segments, or "auto" for √length of them, and keep only
+            the carries between them for the backward pass.
 
     Returns:
         The carry after the last step, and the `y` of every step stacked to `(length, ...)`.
+
+    Raises:
+        TypeError: `f` is no function, does not return a pair, or does not keep its carry.
+        ValueError: the leading axes of `xs` and `length` do not agree, there is no such runner, or
+            the loop cannot be cut into so many segments.
     """
-    if runner == "lax":
+    runner = plan.asked_for(runner)
+    if segments is not None:
+        length = step.length_of(jax.tree.leaves(xs), length)
+        return _segments.run(
+            lambda carry, xs, length: scan(f, carry, xs, length, reverse, unroll, runner=runner),
+            init,
+            xs,
+            length=length,
+            segments=_segments.count(segments, length),
+            reverse=reverse,
+        )
+    if runner == "lax" or getattr(jax.config, "jax_disable_jit"):  # noqa: B009
         return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
     traced = step.trace(f, init, xs, length)
+    if traced.must_stay_whole:
+        return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
 
     def run(body, consts, carry, xs):
         return loop(

@@ -31,6 +31,15 @@ class Step:
     carry_tree: Any
     y_tree: Any
 
+    @property
+    def must_stay_whole(self) -> bool:
+        """Whether `f` has effects that must happen once a step, in order: all but debug prints.
+
+        A debug print may stand in a loop whose step is done again for its gradient (it is left
+        out there); writing to a file or to a mutable array may not.
+        """
+        return any("Debug" not in type(e).__name__ for e in self.body.jaxpr.effects)
+
 
 def trace(f: Callable[[Any, Any], Any], init: Any, xs: Any, length: int | None) -> Step:
     """Trace `f` for the shapes of `init` and of one step of `xs`.
@@ -44,7 +53,7 @@ def trace(f: Callable[[Any, Any], Any], init: Any, xs: Any, length: int | None) 
     if not callable(f):
         raise TypeError(f"scan expects a function f(carry, x) -> (carry, y), got {f!r}.")
     flat_xs, x_tree = jax.tree.flatten(xs)
-    length = _length(flat_xs, length)
+    length = length_of(flat_xs, length)
     flat_init, carry_tree = jax.tree.flatten(init)
     x_avals = [jaxprs.sliced(_typeof(x)) for x in flat_xs]
 
@@ -107,7 +116,13 @@ def _typeof(x: Any) -> Any:
     return jax.typeof(x)
 
 
-def _length(xs: list[Any], length: int | None) -> int:
+def length_of(xs: list[Any], length: int | None) -> int:
+    """The number of steps that `xs` and `length` agree on.
+
+    Raises:
+        TypeError: `length` is not known before compilation.
+        ValueError: they do not agree, or both are missing.
+    """
     for x in xs:
         if not jnp.shape(x):
             raise ValueError(

@@ -13,10 +13,11 @@ from recurrax.models.saved import Saved
 from recurrax.models.streaming import Stream
 from recurrax.models.summary import print_summary
 from recurrax.registry import nearest, serializable
+from recurrax.training.trainer import Trainer
 
 
 @serializable("keras", "Model")
-class Model(Saved, Layer):
+class Model(Saved, Trainer, Layer):
     """Layers that are trained together.
 
     Three ways to make one: `Sequential([...])`; `Model(inputs, outputs)`, of the graph that calls

@@ -5,6 +5,8 @@ from typing import Any
 
 import llvmlite.ir as ir
 
+from recurrax.loop.native.target import Target
+
 # llvmlite has no types that a checker could use: these names only say what is meant.
 Builder = Any
 Register = Any
@@ -15,6 +17,15 @@ f32, f64 = ir.FloatType(), ir.DoubleType()
 void = ir.VoidType()
 pointer = i8.as_pointer()
 pointers = pointer.as_pointer()
+
+
+class Module(ir.Module):
+    """A module that knows the processor it is for."""
+
+    def __init__(self, name: str, target: Target):
+        super().__init__(name)
+        self.target = target
+
 
 Body = Callable[[Register, list[Register]], Sequence[Register] | None]
 

@@ -4,6 +4,10 @@ Each works on scalars and vectors alike. The reductions and polynomials are the 
 (Cody and Waite, "Software Manual for the Elementary Functions", 1980; Muller, "Elementary
 Functions", 2016): an argument is brought to a short interval by exact steps, a polynomial serves
 the interval, exponent bits do the rest. NaN goes through; nothing here branches.
+
+Worst errors in float32, in units in the last place, over all arguments (XLA's threads take
+subnormal numbers for zero): exp 1.0, expm1 1.4, log 1.1, log1p 1.5, logistic 2.2 (just below
+powers of two, where the units halve), tanh 1.8 with AVX-512 and 2.3 elsewhere.
 """
 
 import dataclasses
@@ -16,6 +20,7 @@ from recurrax.loop.native.emit import (
     Register,
     Type,
     constant,
+    declared,
     element,
     f32,
     i32,
@@ -35,22 +40,35 @@ class _Format:
     ln2: tuple[float, float]
     smallest: float
     magic: float
-    exp_low: float
-    exp_high: float
+    exp_low: float  # e to this, and less, is zero
+    exp_high: float  # e to this, and more, is infinite
+    normal: tuple[float, float]  # e to these, and all between, is a normal number
+    saturated: float  # e to this is nothing beside 1
 
 
 _SINGLE = _Format(
-    i32, 23, 127, (0.693359375, -2.12194440e-4), 2.0**-126, 1.5 * 2.0**23, -104.0, 89.0
+    word=i32,
+    mantissa=23,
+    bias=127,
+    ln2=(0.693359375, -2.12194440e-4),
+    smallest=2.0**-126,
+    magic=1.5 * 2.0**23,
+    exp_low=-104.0,
+    exp_high=89.0,
+    normal=(-87.0, 88.3),
+    saturated=-20.0,
 )
 _DOUBLE = _Format(
-    i64,
-    52,
-    1023,
-    (6.93147180369123816490e-01, 1.90821492927058770002e-10),
-    2.0**-1022,
-    1.5 * 2.0**52,
-    -746.0,
-    710.0,
+    word=i64,
+    mantissa=52,
+    bias=1023,
+    ln2=(6.93147180369123816490e-01, 1.90821492927058770002e-10),
+    smallest=2.0**-1022,
+    magic=1.5 * 2.0**52,
+    exp_low=-746.0,
+    exp_high=710.0,
+    normal=(-708.0, 709.0),
+    saturated=-40.0,
 )
 # expm1(r) = r + r² p(r) for |r| <= ln 2 / 2
 _EXP = {
@@ -97,11 +115,11 @@ def polynomial(b: Builder, x: Register, coefficients) -> Register:
 
 
 def clamp(b: Builder, x: Register, low: float | None, high: float | None) -> Register:
-    """`x` between `low` and `high`; NaN stays NaN."""
+    """`x` between `low` and `high`; NaN stays NaN. Written as processors' own min and max work."""
     if high is not None:
-        x = b.select(b.fcmp_unordered("<", x, number(x, high)), x, number(x, high))
+        x = b.select(b.fcmp_ordered("<", number(x, high), x), number(x, high), x)
     if low is not None:
-        x = b.select(b.fcmp_unordered(">", x, number(x, low)), x, number(x, low))
+        x = b.select(b.fcmp_ordered(">", number(x, low), x), number(x, low), x)
     return x
 
 
@@ -113,7 +131,7 @@ def copysign(b: Builder, x: Register, sign: Register) -> Register:
     return intrinsic(b, "copysign", x, sign)
 
 
-def _nearest(b: Builder, x: Register) -> tuple[Register, Register]:
+def nearest(b: Builder, x: Register) -> tuple[Register, Register]:
     """The nearest whole number to a small `x`, as a float and as an integer of its size."""
     form = _format(x)
     shifted = b.fadd(x, number(x, form.magic))
@@ -130,19 +148,19 @@ def _power_of_two(b: Builder, n: Register, x: Register) -> Register:
     return b.bitcast(b.shl(biased, constant(word, form.mantissa)), x.type)
 
 
-def _reduced(b: Builder, x: Register) -> tuple[Register, Register]:
-    """n and r with x = n ln 2 + r, |r| <= ln 2 / 2."""
+def _growth(b: Builder, x: Register) -> tuple[Register, Register]:
+    """n and eʳ - 1, where x = n ln 2 + r and |r| <= ln 2 / 2."""
     form = _format(x)
-    whole, n = _nearest(b, b.fmul(x, number(x, math.log2(math.e))))
+    whole, n = nearest(b, b.fmul(x, number(x, math.log2(math.e))))
     r = fma(b, whole, number(x, -form.ln2[0]), x)
-    return n, fma(b, whole, number(x, -form.ln2[1]), r)
+    r = fma(b, whole, number(x, -form.ln2[1]), r)
+    return n, fma(b, polynomial(b, r, _EXP[_double(x)]), b.fmul(r, r), r)
 
 
 def exp(b: Builder, x: Register) -> Register:
     form = _format(x)
-    n, r = _reduced(b, clamp(b, x, form.exp_low, form.exp_high))
-    p = polynomial(b, r, _EXP[_double(x)])
-    p = b.fadd(fma(b, p, b.fmul(r, r), r), number(x, 1.0))
+    n, growth = _growth(b, clamp(b, x, form.exp_low, form.exp_high))
+    p = b.fadd(growth, number(x, 1.0))
     # 2ⁿ in two factors: the result may be subnormal, or the largest exponent
     half = b.ashr(n, constant(n.type, 1))
     p = b.fmul(p, _power_of_two(b, half, x))
@@ -151,28 +169,66 @@ def exp(b: Builder, x: Register) -> Register:
 
 def expm1(b: Builder, x: Register) -> Register:
     form = _format(x)
-    lowest = -20.0 if form is _SINGLE else -40.0
-    n, r = _reduced(b, clamp(b, x, lowest, form.exp_high))
-    p = fma(b, polynomial(b, r, _EXP[_double(x)]), b.fmul(r, r), r)
+    n, growth = _growth(b, clamp(b, x, form.saturated, form.exp_high))
     # (eʳ - 1) 2ⁿ + (2ⁿ - 1), at half its size so that 2ⁿ never overflows
     scale = _power_of_two(b, b.sub(n, constant(n.type, 1)), x)
-    half = fma(b, p, scale, b.fsub(scale, number(x, 0.5)))
-    return b.select(b.fcmp_ordered("==", x, number(x, 0.0)), x, b.fadd(half, half))
+    half = fma(b, growth, scale, b.fsub(scale, number(x, 0.5)))
+    tiny = b.fcmp_ordered("<", absolute(b, x), number(x, form.smallest * 2**20))
+    return b.select(tiny, x, b.fadd(half, half))
 
 
 def logistic(b: Builder, x: Register) -> Register:
-    """1 / (1 + e⁻ˣ), from e^-|x| so that neither end overflows."""
-    decay = exp(b, b.fneg(absolute(b, x)))
-    one = number(x, 1.0)
-    above = b.select(b.fcmp_ordered("<", x, number(x, 0.0)), decay, one)
-    return b.fdiv(above, b.fadd(one, decay))
+    """1 / (1 + e⁻ˣ), the sum rounded once; what would be subnormal may be zero."""
+    form = _format(x)
+    n, growth = _growth(b, clamp(b, b.fneg(x), *form.normal))
+    scale = _power_of_two(b, n, x)
+    return reciprocal(b, fma(b, growth, scale, b.fadd(scale, number(x, 1.0))))
 
 
 def tanh(b: Builder, x: Register) -> Register:
-    """-m / (2 + m) with m = exp(-2|x|) - 1, the sign put back."""
+    """m / (m + 2) with m = exp(2|x|) - 1, the sign put back."""
     size = absolute(b, x)
-    m = expm1(b, b.fmul(size, number(x, -2.0)))
-    return copysign(b, b.fdiv(b.fneg(m), b.fadd(m, number(x, 2.0))), x)
+    n, growth = _growth(b, clamp(b, b.fadd(size, size), None, -_format(x).saturated))
+    scale = _power_of_two(b, n, x)
+    m = fma(b, growth, scale, b.fsub(scale, number(x, 1.0)))
+    below = b.fadd(m, number(x, 2.0))
+    lost = b.fsub(m, b.fsub(below, number(x, 2.0)))
+    return copysign(b, _quotient(b, m, below, lost), x)
+
+
+def _can_estimate(b: Builder, x: Register) -> bool:
+    """Whether the processor has an estimate of 1 / x that beats its slow division."""
+    return b.module.target.has_avx512 and x.type == ir.VectorType(f32, 16)
+
+
+def _estimate(b: Builder, x: Register) -> Register:
+    """1 / x to 14 bits."""
+    mask = ir.IntType(16)
+    name = "llvm.x86.avx512.rcp14.ps.512"
+    callee = declared(b.module, name, x.type, [x.type, x.type, mask])
+    return b.call(callee, [x, number(x, 0.0), ir.Constant(mask, 0xFFFF)])
+
+
+def reciprocal(b: Builder, x: Register) -> Register:
+    """1 / x for ordinary x, to 0.6 units in the last place."""
+    one = number(x, 1.0)
+    if not _can_estimate(b, x):
+        return b.fdiv(one, x)
+    y = _estimate(b, x)
+    return fma(b, y, fma(b, b.fneg(x), y, one), y)
+
+
+def _quotient(b: Builder, x: Register, y: Register, lost: Register) -> Register:
+    """x / (y + lost) for ordinary numbers; `lost` is what the rounding of y left out.
+
+    A processor that divides well leaves it out too: half a unit in the last place.
+    """
+    if not _can_estimate(b, y):
+        return b.fdiv(x, y)
+    inverse = reciprocal(b, y)
+    near = b.fmul(x, inverse)
+    rest = fma(b, b.fneg(lost), near, fma(b, b.fneg(y), near, x))
+    return fma(b, rest, inverse, near)
 
 
 def log(b: Builder, x: Register) -> Register:

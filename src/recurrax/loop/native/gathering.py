@@ -13,6 +13,7 @@ from recurrax.loop.native import memory
 from recurrax.loop.native.driver import Work, emit_handler
 from recurrax.loop.native.emit import (
     Builder,
+    Module,
     Register,
     Type,
     at,
@@ -63,7 +64,7 @@ class _Part:
 
 def build_gather(problem: Problem, target: Target, threads: int) -> ir.Module:
     """The module of AᵀD."""
-    module = ir.Module("gather")
+    module = Module("gather", target)
     lanes = target.lanes(64 if problem.kind == "f64" else 32)
     by_column = problem.right >= problem.left
     unit = lanes if by_column else block_for(target.registers).rows

@@ -15,7 +15,7 @@ import llvmlite.ir as ir
 
 from recurrax.loop.native import cache, ffi, memory
 from recurrax.loop.native.driver import Work, emit_handler, share
-from recurrax.loop.native.emit import Builder, Register, at, i8, integer, pointer, pointers
+from recurrax.loop.native.emit import Builder, Module, Register, at, i8, integer, pointer, pointers
 from recurrax.loop.native.lower import Step
 from recurrax.loop.native.microkernel import block_for
 from recurrax.loop.native.schedule import Schedule
@@ -104,7 +104,7 @@ def build_loop(step: Step, target: Target, reverse: bool, length: int, threads: 
         v.kind == "f64" for v in step.graph.values
     )
     schedule = Schedule(step, target.lanes(64 if wide else 32))
-    module = ir.Module("loop")
+    module = Module("loop", target)
     code = TileCode(module, schedule, target, reverse)
     block = block_for(target.registers)
     rows = share(step.rows, threads, block.rows, _LARGEST_TILE)

@@ -5,7 +5,7 @@ from typing import Any
 
 import llvmlite.ir as ir
 
-from recurrax.loop.native import functions
+from recurrax.loop.native import functions, special
 from recurrax.loop.native.emit import (
     Builder,
     Register,
@@ -22,9 +22,16 @@ from recurrax.loop.native.emit import (
 from recurrax.loop.native.memory import TYPES
 
 _FUSED = ("contract",)
-_FUNCTIONS: dict[str, Callable[[Builder, Register], Register]] = {
-    name: getattr(functions, name)
-    for name in ("tanh", "logistic", "exp", "log", "log1p", "expm1", "sqrt", "rsqrt")
+_FUNCTIONS: dict[str, Callable[..., Register]] = {
+    **{
+        name: getattr(functions, name)
+        for name in ("tanh", "logistic", "exp", "log", "log1p", "expm1", "sqrt", "rsqrt")
+    },
+    **{
+        name: getattr(special, name)
+        for name in ("sin", "cos", "tan", "sinh", "cosh", "exp2", "pow", "cbrt", "erf", "erfc")
+    },
+    **{name: getattr(special, name) for name in ("floor", "ceil")},
 }
 _ORDER = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 
@@ -33,7 +40,7 @@ def apply(b: Builder, name: str, extra: Any, args: list[Register], kind: str) ->
     """The operation `name` on registers; `kind` is the kind of the result."""
     floating = element(args[-1].type) in (f32, f64)
     if name in _FUNCTIONS:
-        return _FUNCTIONS[name](b, args[0])
+        return _FUNCTIONS[name](b, *args)
     if name in _ORDER:
         if not floating:
             return b.icmp_signed(_ORDER[name], *args)
@@ -72,6 +79,8 @@ def apply(b: Builder, name: str, extra: Any, args: list[Register], kind: str) ->
             return b.xor(*args)
         case "not":
             return b.not_(args[0])
+        case "round":
+            return special.rounded(b, args[0], to_even=extra == 1)
         case "is_finite":
             size = functions.absolute(b, args[0])
             return b.fcmp_ordered("<", size, constant(size.type, float("inf")))

@@ -65,6 +65,5 @@ def _is_cut(jaxpr: Jaxpr, x: Var) -> bool:
         if any(v in reached for v in jaxprs.variables(eqn.invars)):
             if eqn.primitive.name in _CUTS:
                 return True
-            if jaxprs.aval(eqn.outvars[0]).shape == jaxprs.aval(x).shape:
-                reached.update(eqn.outvars)
+            reached.update(v for v in eqn.outvars if jaxprs.aval(v).shape == jaxprs.aval(x).shape)
     return False

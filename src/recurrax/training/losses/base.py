@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from recurrax.dtypes import floatx
+from recurrax.layers.mask import get_mask
 from recurrax.lookup import snake_case
 from recurrax.registry import serialize
 
@@ -121,8 +122,10 @@ class Loss:
             y_true: targets, an array or a structure of arrays.
             y_pred: predictions, of the same structure.
             sample_weight: `(batch,)` or `(batch, steps)`.
-            mask: true where a prediction counts.
+            mask: true where a prediction counts; by default the one that came with `y_pred`.
         """
+        if mask is None and isinstance(y_pred, Array):
+            mask = get_mask(y_pred)
         y_true, y_pred = jax.tree.map(as_float, (y_true, y_pred))
         values = jnp.asarray(self.call(y_true, y_pred))
         own = self.valid(y_true, y_pred)

@@ -10,6 +10,7 @@ from jax import Array
 
 from recurrax import initializers
 from recurrax.dtypes import floatx
+from recurrax.layers.naming import auto_name
 from recurrax.lookup import snake_case
 from recurrax.variable import StatelessScope, Variable, name_scope
 
@@ -26,7 +27,7 @@ class Metric:
     """
 
     def __init__(self, dtype: Any = None, name: str | None = None) -> None:
-        self.name = name or snake_case(type(self).__name__)
+        self.name = name or auto_name(snake_case(type(self).__name__))
         self.dtype = floatx() if dtype is None else jnp.dtype(dtype).name
         self._variables: list[Variable] = []
 

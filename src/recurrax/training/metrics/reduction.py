@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
+from recurrax.layers.mask import get_mask
 from recurrax.registry import deserialize, serializable, serialize
 from recurrax.training.losses.base import as_float, divide_no_nan, same_rank
 from recurrax.training.metrics.base import Metric, as_array
@@ -29,6 +30,14 @@ def _samplewise(
     if values.ndim > 1:
         values = reduce(values, axis=tuple(range(1, values.ndim)))
     return values, weight
+
+
+def _masked(weight: Any, mask: Any, dtype: Any) -> Array:
+    kept = jnp.asarray(mask).astype(dtype)
+    if weight is None:
+        return kept
+    weight = jnp.asarray(weight).astype(dtype)
+    return weight.reshape(weight.shape + (1,) * (kept.ndim - weight.ndim)) * kept
 
 
 @serializable("keras.metrics")
@@ -90,6 +99,9 @@ class FunctionMetric(Mean):
     def update_state(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
+        mask = get_mask(y_pred)
+        if mask is not None:
+            sample_weight = _masked(sample_weight, mask, self.dtype)
         self.add(self.values(y_true, as_float(y_pred)), sample_weight)
 
     def get_config(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from recurrax.dtypes import floatx
-from recurrax.lookup import snake_case
+from recurrax.layers.naming import auto_name
 from recurrax.registry import deserialize, serialize
 from recurrax.training.schedules import LearningRateSchedule
 from recurrax.variable import Variable
@@ -91,7 +91,7 @@ class Optimizer:
             raise ValueError(
                 f"ema_overwrite_frequency must be at least 1, but it is {ema_overwrite_frequency}."
             )
-        self.name = name or snake_case(type(self).__name__)
+        self.name = name or auto_name(type(self).__name__.lower())
         self.weight_decay = weight_decay
         self.clipnorm = clipnorm
         self.clipvalue = clipvalue

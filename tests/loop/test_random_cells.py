@@ -1,0 +1,30 @@
+"""Random cells, values and all gradients, against `jax.lax.scan`."""
+
+import functools
+
+import interpreter
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import HealthCheck, Phase, given, settings
+from random_cells import cells, values_and_gradients
+
+import recurrax
+
+
+def assert_same(ours, theirs, tolerance):
+    for (path, a), b in zip(jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype, path
+        scale = np.abs(b).max(initial=1)
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale, err_msg=str(path))
+
+
+@settings(max_examples=500, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+@given(cell=cells)
+def test_passes_keep_values_and_gradients(cell):
+    with jax.enable_x64(True):
+        ours, theirs = (
+            interpreter.run(functools.partial(values_and_gradients, scan, cell, jnp.float64))
+            for scan in (recurrax.scan, jax.lax.scan)
+        )
+        assert_same(ours, theirs, 1e-10)
