@@ -19,6 +19,7 @@ from recurrax import regularizers as regularizers
 from recurrax import saving as saving
 from recurrax import tree as tree
 from recurrax import utils as utils
+from recurrax import view as view
 from recurrax.constraints import Constraint as Constraint
 from recurrax.dtypes import DTypePolicy as DTypePolicy
 from recurrax.initializers import Initializer as Initializer
@@ -44,6 +45,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Constraint",
     "DTypePolicy",
+    "Explanation",
     "Initializer",
     "Input",
     "InputSpec",
@@ -79,4 +81,5 @@ __all__ = [
     "scan",
     "tree",
     "utils",
+    "view",
 ]
