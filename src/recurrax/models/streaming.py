@@ -211,12 +211,13 @@ class _Forward:
 
 
 def _symbolic_inputs(model: Any) -> Sequence[Any]:
-    if not model.built or not hasattr(model, "inputs"):
+    symbols = getattr(model, "inputs", None) if model.built else None
+    if not symbols:
         raise ValueError(
             f"Model {model.name!r} cannot be streamed before its input's shape is known: build a "
             "Sequential or functional model, beginning with an Input, or call it on data first."
         )
-    return model.inputs
+    return symbols
 
 
 def _step_shape(model: Any, shape: Any, batch_size: int) -> tuple[int, ...]:
