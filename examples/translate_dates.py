@@ -70,7 +70,11 @@ def main(epochs=12, samples=8000):
 
     model = build()
     model.summary()
-    model.compile(keras.optimizers.Adam(4e-3), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(
+        optimizer=keras.optimizers.Adam(learning_rate=4e-3),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
     model.fit(
         [encode(texts[:samples]), given[:samples]], answers[:samples], epochs=epochs, batch_size=64
     )

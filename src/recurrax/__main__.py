@@ -96,7 +96,7 @@ def info() -> None:
     from recurrax.loop.native import cache
     from recurrax.loop.plan import RUNNERS
 
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table = Table.grid("", "", padding=(0, 2, 0, 0))
     packages = ("recurrax", "jax", "jaxlib", "numpy", "optax", "llvmlite", "h5py")
     for name in packages:
         table.add_row(name, importlib.metadata.version(name))
@@ -211,7 +211,8 @@ def demo(epochs: int) -> None:
         ]
     )
     model.summary()
-    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", ["accuracy"])
+    adam = keras.optimizers.Adam(learning_rate=0.01)
+    model.compile(adam, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(x[:1000], y[:1000], epochs=epochs, validation_data=(x[1000:], y[1000:]))
     console = Console(highlight=False)
     console.print("\nHow deep is each letter? Its own count, letter by letter:\n")
