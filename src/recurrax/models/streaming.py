@@ -261,8 +261,8 @@ def _try_out(stream: Stream) -> None:
         if not np.allclose(expected, y_t, _TRIAL_TOLERANCE, _TRIAL_TOLERANCE):
             raise ValueError(
                 f"Model {program.model.name!r} cannot be streamed: on a sequence it gives "
-                "something else than step by step, so a layer looks at several steps at once (Flatten, "
-                "pooling, attention, convolution over time). Stream the part before that layer."
+                "something else than step by step, so a layer looks at several steps at once "
+                "(Flatten, pooling, attention, convolution over time). Stream the part before it."
             )
 
 
