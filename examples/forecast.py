@@ -94,7 +94,7 @@ def picture(past, truth, forecast, name, scale, path):
         axes.set_ylabel(name)
         axes.grid(alpha=0.25)
     panels[-1].set_xlabel("hours from now")
-    panels[0].legend(loc="upper left", ncols=3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     figure.savefig(path)
     pyplot.close(figure)
     print(f"The picture is in {path}.")

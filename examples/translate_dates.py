@@ -1,6 +1,6 @@
 """Translate dates as people write them into ISO dates, letter by letter, with attention.
 
-    python examples/translate_dates.py [--epochs 12] [--samples 8000]
+    python examples/translate_dates.py [--epochs 6] [--samples 8000]
 
 "3 March 1987", "Mar 3, 1987" and "03/03/87" all become "1987-03-03". An encoder reads the letters
 in both directions; a decoder writes the ten characters, and at each one looks back at the letters
@@ -62,7 +62,7 @@ def translate(model, texts):
     return ["".join(OUTPUT[k] for k in row) for row in written]
 
 
-def main(epochs=12, samples=8000):
+def main(epochs=6, samples=8000):
     keras.utils.set_random_seed(0)
     texts, isos = dates(samples + 500)
     answers = np.array([[OUTPUT.index(c) for c in iso] for iso in isos])
@@ -88,6 +88,6 @@ def main(epochs=12, samples=8000):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--samples", type=int, default=8000)
     main(**vars(parser.parse_args()))

@@ -85,6 +85,8 @@ if __name__ == "__main__":
         images.mkdir(exist_ok=True)
         for picture in folder.glob("*.png"):
             shutil.copy(picture, images)
-        korean = english.parents[1] / "ko" / english.name
-        if english.parent.name == "en" and korean.exists():
+        korean = english.with_name("README.ko.md")
+        if english.parent.name == "en":
+            korean = _DOCS / "ko" / english.name
+        if korean.exists():
             write(korean, outputs)
