@@ -1,6 +1,6 @@
 """Cells with no vendor kernel: recurrax against plain lax.scan, Flax NNX's RNN and torch eager.
 
-    python benchmarks/custom_cells.py [--runner xla|native] [--cases highway] [--only recurrax,lax]
+    python benchmarks/custom_cells.py [--runner xla|native] [--cells highway] [--shapes 0,2]
 
 `train` is the forward and backward pass with the gradients of all weights, of the inputs and of
 the initial states; `infer` the forward pass.
@@ -9,9 +9,9 @@ the initial states; `infer` the forward pass.
 import argparse
 import functools
 
+import harness
 import numpy as np
 from cells import CELLS, weights
-from harness import Script
 
 SHAPES = [
     (32, 100, 64, 128),
@@ -20,6 +20,8 @@ SHAPES = [
     (32, 1000, 64, 128),
     (16, 200, 512, 512),
 ]
+
+CONTENDERS = ["recurrax", "lax", "flax", "torch"]
 
 
 def prepare(contender, case, runner=None):
@@ -116,18 +118,27 @@ def _torch(cell, x, units, training):
     return train if training else torch.no_grad()(outputs)
 
 
-if __name__ == "__main__":
+def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cells", help=f"of {','.join(CELLS)}")
+    parser.add_argument("--shapes", help="indices of the five shapes, such as 0,2")
+    parser.add_argument("--modes", help="of train,infer")
+    parser.add_argument("--contenders", help=f"of {','.join(CONTENDERS)}")
     parser.add_argument("--runner", choices=("xla", "native"))
-    options, _ = parser.parse_known_args()
-    Script(
-        contenders=("recurrax", "lax", "flax", "torch"),
-        cases={
-            f"{cell} {shape} {'train' if training else 'infer'}": (cell, shape, training)
-            for cell in CELLS
-            for shape in SHAPES
-            for training in (True, False)
-        },
-        prepare=functools.partial(prepare, runner=options.runner),
-        rounds=5,
-    ).main(parser)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    contenders = {
+        name: functools.partial(prepare, name, runner=options.runner)
+        for name in harness.pick(CONTENDERS, options.contenders)
+    }
+    print(harness.machine(), flush=True)
+    for cell in harness.pick(list(CELLS), options.cells):
+        for index in harness.pick([str(i) for i in range(len(SHAPES))], options.shapes):
+            for mode in harness.pick(["train", "infer"], options.modes):
+                case = (cell, SHAPES[int(index)], mode == "train")
+                results = harness.compare(contenders, case, rounds=options.rounds)
+                print(f"{cell} {case[1]} {mode}: {harness.row(results, 'recurrax')}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

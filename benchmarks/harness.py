@@ -1,159 +1,133 @@
-"""Compare contenders: each in its own process, measured in turns, by medians.
+"""Time contenders side by side: each in a process of its own, in turns, medians and spread.
 
-A script names its contenders, its cases, and how to prepare one; the harness runs the script once
-for each contender (`--serve NAME`) and asks the processes in turn for a few runs each, so that all
-of them see the same state of the machine, and no two thread pools share a process.
+A contender is a function that takes a case and returns a function to be timed, of no arguments,
+which returns when its result is there. It imports what it needs by itself, so that no process
+holds two frameworks and their thread pools.
 """
 
-import argparse
 import dataclasses
-import json
+import multiprocessing
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-Prepare = Callable[[str, Any], Callable[[], Any]]
+Contender = Callable[[Any], Callable[[], Any]]
 
 
 @dataclasses.dataclass
-class Script:
-    """A benchmark script.
+class Timing:
+    """Times of one contender, in milliseconds."""
+
+    times: list[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.times)
+
+    @property
+    def spread(self) -> float:
+        """Half the distance between the quartiles, as a share of the median."""
+        if len(self.times) < 4:
+            return (max(self.times) - min(self.times)) / 2 / self.median
+        low, _, high = statistics.quantiles(self.times, n=4)
+        return (high - low) / 2 / self.median
+
+
+def _worker(contender: Contender, case: Any, pipe: Any) -> None:
+    try:
+        run = contender(case)
+        start = time.perf_counter()
+        run()
+        run()
+        pipe.send(("ready", (time.perf_counter() - start) / 2))
+    except Exception as error:
+        pipe.send(("failed", f"{type(error).__name__}: {error}"))
+        return
+    while (repetitions := pipe.recv()) > 0:
+        times = []
+        for _ in range(repetitions):
+            start = time.perf_counter()
+            run()
+            times.append((time.perf_counter() - start) * 1e3)
+        pipe.send(times)
+
+
+def compare(
+    contenders: Mapping[str, Contender], case: Any, rounds: int = 5, seconds: float = 0.4
+) -> dict[str, Timing | str]:
+    """Time all contenders on one case.
 
     Args:
-        contenders: names, in the order of the columns.
-        cases: name of each row and what `prepare` needs to know of it, as JSON.
-        prepare: `prepare(contender, case)` returns a function that does the work once and waits
-            for it; it runs once before the measurement (compilation, warm-up). It may raise
-            `NotImplementedError` where a contender has no such case.
-        rounds: how often each contender gets its turn.
-        seconds: the least time of one turn; a turn runs the work at least once.
+        contenders: by name; functions of a module, which another process can import.
+        case: handed to each.
+        rounds: turns that each contender gets.
+        seconds: length of a turn, though at least two calls.
+
+    Returns:
+        The times by name; where a contender failed, its error.
     """
+    context = multiprocessing.get_context("spawn")
+    results: dict[str, Timing | str] = {}
+    workers: dict[str, tuple[Any, Any, int]] = {}
+    for name, contender in contenders.items():
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_worker, args=(contender, case, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        try:
+            kind, value = ours.recv()
+        except EOFError:
+            kind, value = "failed", f"the process ended with exit code {process.exitcode}"
+        if kind == "failed":
+            results[name] = value
+            continue
+        repetitions = max(2, min(2000, int(seconds / max(value, 1e-6))))
+        workers[name] = (process, ours, repetitions)
+        results[name] = Timing([])
+    for _ in range(rounds):
+        for name, (_, pipe, repetitions) in workers.items():
+            pipe.send(repetitions)
+            timing = results[name]
+            assert isinstance(timing, Timing)
+            timing.times += pipe.recv()
+    for process, pipe, _ in workers.values():
+        pipe.send(0)
+        process.join()
+    return results
 
-    contenders: Sequence[str]
-    cases: dict[str, Any]
-    prepare: Prepare
-    rounds: int = 7
-    seconds: float = 0.3
 
-    def main(self, parser: argparse.ArgumentParser | None = None) -> None:
-        """Serve as a contender if asked to, else measure all and print the table."""
-        parser = parser or argparse.ArgumentParser()
-        parser.add_argument("--serve", help=argparse.SUPPRESS)
-        parser.add_argument("--only", default="", help="contenders, separated by commas")
-        parser.add_argument("--cases", default="", help="measure the cases whose name has this")
-        parser.add_argument("--rounds", type=int, default=self.rounds)
-        options = parser.parse_args()
-        if options.serve:
-            _serve(options.serve, self.prepare)
-            return
-        names = [n for n in options.only.split(",") if n] or list(self.contenders)
-        cases = {k: v for k, v in self.cases.items() if options.cases in k}
-        print(f"{machine()}\n")
-        print(f"| ms, median (quartiles) | {' | '.join(names)} |")
-        print(f"| --- |{' --- |' * len(names)}")
-        for name, case in cases.items():
-            row = measure(names, case, options.rounds, self.seconds)
-            print(f"| {name} | {' | '.join(_cells(row))} |", flush=True)
-
-
-def measure(
-    contenders: Sequence[str], case: Any, rounds: int, seconds: float
-) -> list[list[float] | None]:
-    """Seconds of each run of each contender; None for one that has no such case."""
-    processes = {}
-    try:
-        for name in contenders:
-            processes[name] = subprocess.Popen(
-                [sys.executable, sys.argv[0], *_passed_on(), "--serve", name],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-            )
-        times: dict[str, list[float]] = {name: [] for name in contenders}
-        known = {name: _ask(processes[name], case) is not None for name in contenders}
-        for _ in range(rounds):
-            for name in contenders:
-                if known[name]:
-                    times[name] += _ask(processes[name], seconds)
-        return [times[name] if known[name] else None for name in contenders]
-    finally:
-        for process in processes.values():
-            process.terminate()
-            process.wait()
+def row(results: Mapping[str, Timing | str], ours: str) -> str:
+    """Times, spreads, and the ratio of the best other contender's time to ours."""
+    cells = []
+    for name, timing in results.items():
+        if isinstance(timing, str):
+            cells.append(f"{name} failed ({timing[:60]})")
+        else:
+            cells.append(f"{name} {timing.median:.3g} ms ±{timing.spread:.0%}")
+    others = {n: t for n, t in results.items() if n != ours and isinstance(t, Timing)}
+    mine = results.get(ours)
+    if others and isinstance(mine, Timing):
+        best = min(others, key=lambda name: others[name].median)
+        cells.append(f"ratio {others[best].median / mine.median:.2f} to {best}")
+    return " | ".join(cells)
 
 
 def machine() -> str:
-    """What the figures were measured on."""
-    cpu = next(
-        (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if "model name" in line),
-        platform.processor() or platform.machine(),
-    )
-    memory = next((int(line.split()[1]) for line in _lines("/proc/meminfo")), 0) / 2**20
+    """The machine, for the head of every table."""
+    model = platform.processor() or platform.machine()
+    features = ""
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as file:
+            text = file.read()
+        models = [line for line in text.splitlines() if line.startswith("model name")]
+        model = models[0].split(":")[1].strip() if models else model
+        features = "AVX-512" if " avx512f" in text else "AVX2" if " avx2" in text else "SSE"
     versions = ", ".join(f"{name} {_version(name)}" for name in ("jax", "flax", "torch", "keras"))
-    return f"{cpu}, {os.cpu_count()} cores, {memory:.0f} GiB; {versions}"
-
-
-def _serve(contender: str, prepare: Prepare) -> None:
-    answers, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints stays out
-    work: Callable[[], Any] | None = None
-    for line in sys.stdin:
-        asked = json.loads(line)
-        if work is None:
-            try:
-                work = prepare(contender, asked)
-                work()
-                answer: Any = True
-            except NotImplementedError:
-                answer = None
-        else:
-            answer, end = [], time.perf_counter() + asked
-            while not answer or time.perf_counter() < end:
-                start = time.perf_counter()
-                work()
-                answer.append(time.perf_counter() - start)
-        print(json.dumps(answer), file=answers, flush=True)
-
-
-def _ask(process: subprocess.Popen, question: Any) -> Any:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(json.dumps(question) + "\n")
-    process.stdin.flush()
-    answer = process.stdout.readline()
-    if not answer:
-        raise RuntimeError(f"{process.args} ended without an answer; run it alone to see why")
-    return json.loads(answer)
-
-
-def _cells(row: list[list[float] | None]) -> list[str]:
-    best = min(statistics.median(times) for times in row if times)
-    cells = []
-    for times in row:
-        if not times:
-            cells.append("–")
-            continue
-        median = statistics.median(times)
-        low, _, high = statistics.quantiles(times, n=4) if len(times) > 1 else [median] * 3
-        low, middle, high = (f"{1e3 * t:.3g}" for t in (low, median, high))
-        cells.append(f"{middle} ({low}–{high}) {median / best:.2f} ×")
-    return cells
-
-
-def _passed_on() -> list[str]:
-    """The script's own options, for the processes that serve."""
-    return sys.argv[1:]
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
+    return f"{model}, {os.cpu_count()} cores, {features}, {platform.system()}; {versions}"
 
 
 def _version(name: str) -> str:
@@ -161,3 +135,33 @@ def _version(name: str) -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return "absent"
+
+
+def peak_gflops(size: int = 2048) -> float:
+    """Best rate of a large float32 matrix product in NumPy or PyTorch, in GFLOP/s."""
+    results = compare({"numpy": _numpy_product, "torch": _torch_product}, size, rounds=3)
+    times = [min(t.times) for t in results.values() if isinstance(t, Timing)]
+    return 2 * size**3 / min(times) / 1e6
+
+
+def _numpy_product(size: int) -> Callable[[], Any]:
+    import numpy as np
+
+    a = np.ones((size, size), np.float32)
+    return lambda: a @ a
+
+
+def _torch_product(size: int) -> Callable[[], Any]:
+    import torch
+
+    a = torch.ones((size, size))
+    return lambda: a @ a
+
+
+def pick(names: Sequence[str], asked: str | None) -> list[str]:
+    """Those of `names` that a comma-separated option asks for; all where it is None."""
+    chosen = asked.split(",") if asked else list(names)
+    unknown = set(chosen) - set(names)
+    if unknown:
+        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(names)}")
+    return chosen

@@ -1,7 +1,7 @@
 """From what a caller may give (a name, a configuration, a class, an object) to the object."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from recurrax.registry import deserialize, get_registered_object, is_record, unknown_name
@@ -28,6 +28,7 @@ def find(
     identifier: Any,
     table: Mapping[str, Any],
     custom_objects: Mapping[str, Any] | None = None,
+    accept: Callable[[Any], bool] = callable,
 ) -> Any:
     """The object that `identifier` stands for; None stays None.
 
@@ -35,6 +36,7 @@ def find(
         kind: what it is, for the error: "regularizer", "loss", ...
         identifier: a name in `table` or a registered one, a serialized configuration, a class
             (made without arguments), or the object itself.
+        accept: whether an object is one of this kind.
 
     Raises:
         ValueError: an unknown name (the nearest is named).
@@ -55,9 +57,9 @@ def find(
         identifier = deserialize(identifier, custom_objects)
     if isinstance(identifier, type):
         return identifier()
-    if identifier is None or callable(identifier):
+    if identifier is None or accept(identifier):
         return identifier
     raise TypeError(
-        f"A {kind} is a name, a configuration or a callable, but {identifier!r} of type "
+        f"The {kind} must be a name, a configuration or an object, but {identifier!r} of type "
         f"{type(identifier).__name__} was given. Known names: {', '.join(sorted(set(table)))}."
     )

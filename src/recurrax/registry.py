@@ -5,8 +5,11 @@ caller registered it. Nothing outside this table is ever looked up: no module is
 attribute is fetched by a name that a file gives.
 """
 
+import collections
 import contextlib
 import difflib
+import functools
+import inspect
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -23,9 +26,52 @@ _names: dict[Any, str] = {}
 
 class _Scope(threading.local):
     objects: Mapping[str, Any] = {}
+    saving: "_Saving | None" = None
+    loading: "_Loading | None" = None
 
 
 _scope = _Scope()
+
+
+class _Saving:
+    """Which objects have been written: each has a number, by which it is found again."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[int, tuple[Any, int]] = {}
+        self.times: collections.Counter[int] = collections.Counter()
+
+    def mark(self, thing: Any, record: dict[str, Any]) -> dict[str, Any]:
+        _, number = self.numbers.setdefault(id(thing), (thing, len(self.numbers)))
+        self.times[number] += 1
+        return {**record, "shared_object_id": number}
+
+    def without_single(self, data: Any) -> Any:
+        """`data` without the numbers of objects that stand in one place only."""
+        if isinstance(data, Mapping):
+            return {
+                key: self.without_single(value)
+                for key, value in data.items()
+                if key != "shared_object_id" or self.times[value] > 1
+            }
+        if isinstance(data, list | tuple):
+            return [self.without_single(item) for item in data]
+        return data
+
+
+class _Loading:
+    """What a file has made: shared objects by their number, and how many objects in all."""
+
+    def __init__(self, objects: int) -> None:
+        self.left = objects
+        self.limit = objects
+        self.shared: dict[int, Any] = {}
+
+    def count(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError(
+                f"The configuration makes more objects than the limit objects={self.limit:,}."
+            )
 
 
 def serializable(module: str, *aliases: str) -> Callable[[type[T]], type[T]]:
@@ -100,6 +146,39 @@ def custom_object_scope(objects: Mapping[str, Any]) -> Iterator[None]:
 CustomObjectScope = custom_object_scope
 
 
+def serialize_with_sharing(thing: Any) -> Any:
+    """`serialize(thing)`, where an object that stands in several places is marked as the same."""
+    outer, _scope.saving = _scope.saving, _Saving()
+    try:
+        return _scope.saving.without_single(serialize(thing))
+    finally:
+        _scope.saving = outer
+
+
+def count_made() -> None:
+    """Count one more thing that a configuration makes, such as a call of a layer.
+
+    Raises:
+        ValueError: they are more than the enclosing `loading_scope` allows.
+    """
+    if _scope.loading is not None:
+        _scope.loading.count()
+
+
+@contextlib.contextmanager
+def loading_scope(objects: int) -> Iterator[None]:
+    """Inside, what `deserialize` is given comes from a file.
+
+    Objects marked as the same are made once, a configuration that makes more than `objects`
+    objects is refused, and so is code.
+    """
+    outer, _scope.loading = _scope.loading, _Loading(objects)
+    try:
+        yield
+    finally:
+        _scope.loading = outer
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`" Did you mean 'x'?"` where a known name is near, else the empty string."""
     found = difflib.get_close_matches(str(name), list(known), n=1)
@@ -124,7 +203,7 @@ def serialize(thing: Any) -> Any:
     if isinstance(thing, list):
         return [serialize(item) for item in thing]
     if isinstance(thing, tuple):
-        return {"class_name": "__tuple__", "items": [serialize(item) for item in thing]}
+        return tuple(serialize(item) for item in thing)
     if isinstance(thing, Mapping):
         return {key: serialize(value) for key, value in thing.items()}
     if isinstance(thing, np.dtype) or (isinstance(thing, type) and issubclass(thing, np.generic)):
@@ -179,7 +258,7 @@ def _serialize_object(thing: Any) -> dict[str, Any]:
         compile_config = thing.get_compile_config()
         if compile_config is not None:
             record["compile_config"] = serialize(compile_config)
-    return record
+    return record if _scope.saving is None else _scope.saving.mark(thing, record)
 
 
 def find_class(record: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
@@ -222,11 +301,11 @@ def find_class(record: Mapping[str, Any], custom_objects: Mapping[str, Any] | No
 
 
 def _same(ours: str, theirs: str) -> bool:
-    return (
-        theirs.removeprefix("keras.src.")
-        .removeprefix("keras.")
-        .startswith(ours.removeprefix("keras.").split(".")[0])
-    )
+    """Whether two modules of Keras are of one family, such as `keras.losses` and
+    `keras.src.losses.losses`; `keras` itself is of every family.
+    """
+    ours, theirs = (m.removeprefix("keras.").removeprefix("src.") for m in (ours, theirs))
+    return theirs == "keras" or theirs.split(".")[0] == ours.split(".")[0]
 
 
 def _all_names() -> list[str]:
@@ -242,29 +321,55 @@ def deserialize(data: Any, custom_objects: Mapping[str, Any] | None = None) -> A
     """What `serialize` turned into data, again.
 
     Raises:
-        ValueError: a class or function that is not known here.
+        ValueError: a class or function that is not known here, or code.
     """
-    if isinstance(data, list):
-        return [deserialize(item, custom_objects) for item in data]
+    if isinstance(data, list | tuple):
+        return type(data)(deserialize(item, custom_objects) for item in data)
     if not isinstance(data, Mapping):
         return data
     name = data.get("class_name")
-    if name == "__tuple__":
-        return tuple(deserialize(item, custom_objects) for item in data["items"])
     if not is_record(data):
         return {key: deserialize(value, custom_objects) for key, value in data.items()}
     config = data["config"]
-    if name == "__numpy__":
-        return np.array(config["value"], dtype=config["dtype"])
+    if name in ("__numpy__", "__tensor__"):
+        return _array(config)
     if name == "__slice__":
         return slice(config["start"], config["stop"], config["step"])
     if name == "__keras_tensor__":
         raise ValueError("A symbolic tensor can stand only inside a functional model.")
+    if name == "__lambda__" or (name == "Lambda" and _scope.loading is not None):
+        raise ValueError(
+            "The configuration holds code (a Lambda layer or a lambda), which is never run: write "
+            "the function as a subclass of Layer with @register_keras_serializable(), and save the "
+            "model again."
+        )
+    loading = _scope.loading
+    if loading is None:
+        return _make(data, custom_objects)
+    loading.count()
+    number = data.get("shared_object_id")
+    if not isinstance(number, int):
+        return _make(data, custom_objects)
+    if number not in loading.shared:
+        loading.shared[number] = (_make(data, custom_objects), name)
+    thing, known_as = loading.shared[number]
+    if known_as != name:
+        raise ValueError(f"The configuration says that a {name!r} is the same as a {known_as!r}.")
+    return thing
+
+
+def _make(data: Mapping[str, Any], custom_objects: Mapping[str, Any] | None) -> Any:
     found = find_class(data, custom_objects)
-    if name == "function":
+    if data["class_name"] == "function" or not isinstance(found, type):
         return found
-    if not isinstance(found, type):
-        return found
+    config = data["config"]
+    if not isinstance(config, Mapping):
+        raise ValueError(
+            f"The configuration of {data['class_name']!r} must be a dictionary, but it is "
+            f"{config!r:.80}."
+        )
+    if found.__dict__.get("keras_module"):
+        config = _without_idle_settings(found, config)
     with custom_object_scope(custom_objects or {}):
         make = getattr(found, "from_config", None)
         thing = make(dict(config)) if make else found(**config)
@@ -274,3 +379,30 @@ def deserialize(data: Any, custom_objects: Mapping[str, Any] | None = None) -> A
             if build:
                 build(deserialize(build_config))
     return thing
+
+
+def _without_idle_settings(cls: type, config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` without what Keras names, we do not have, and is not set (None or False)."""
+    known = _arguments(cls)
+    return {k: v for k, v in config.items() if k in known or not (v is None or v is False)}
+
+
+@functools.cache
+def _arguments(cls: type) -> frozenset[str]:
+    makers = [base.__dict__["__init__"] for base in cls.__mro__ if "__init__" in base.__dict__]
+    makers.append(cls)  # whose signature may say more than its __init__
+    return frozenset(name for make in makers for name in inspect.signature(make).parameters)
+
+
+# Others would be read as objects, as code, or as arrays of a size that the text does not show.
+_ARRAY_DTYPES = frozenset(
+    ["bool", "float16", "bfloat16", "float32", "float64"]
+    + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+)
+
+
+def _array(config: Any) -> Any:
+    dtype = config.get("dtype") if isinstance(config, Mapping) else None
+    if not isinstance(dtype, str) or dtype not in _ARRAY_DTYPES:
+        raise ValueError(f"The configuration holds an array of unknown dtype {dtype!r:.80}.")
+    return np.array(config["value"], dtype=jnp.dtype(dtype))

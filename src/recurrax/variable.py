@@ -1,9 +1,10 @@
 """`Variable`: a named array that changes, and the scope that makes changing it a pure function."""
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ class _Context(threading.local):
     scope: "StatelessScope | None" = None
     compute_dtype: Any = None
     names: tuple[str, ...] = ()
+    allowance: list[int] | None = None
 
 
 _context = _Context()
@@ -46,7 +48,7 @@ class StatelessScope:
         """Give `variable` another value inside this scope."""
         self._values[id(variable)] = value
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "StatelessScope":
         self._outer, _context.scope = _context.scope, self
         return self
 
@@ -78,6 +80,34 @@ def autocast(dtype: Any) -> Iterator[None]:
         yield
     finally:
         _context.compute_dtype = outer
+
+
+@contextlib.contextmanager
+def allocation_limit(size: int) -> Iterator[None]:
+    """Inside, variables of more than `size` bytes in all are refused before they are made."""
+    outer, _context.allowance = _context.allowance, [size]
+    try:
+        yield
+    finally:
+        _context.allowance = outer
+
+
+def claim(shape: Sequence[int], dtype: Any, name: str) -> None:
+    """Take the bytes of an array off what the enclosing `allocation_limit` leaves.
+
+    Raises:
+        ValueError: they are more.
+    """
+    if _context.allowance is None:
+        return
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    left = _context.allowance[0]
+    if size > left:
+        raise ValueError(
+            f"{name!r} of shape {tuple(shape)} and type {np.dtype(dtype)} would take {size:,} "
+            f"bytes, but the file leaves room for {left:,}."
+        )
+    _context.allowance[0] = left - size
 
 
 class Variable:
@@ -117,10 +147,12 @@ class Variable:
                     "pass shape=(...)."
                 )
             dtype = jnp.dtype(dtype or "float32")
+            claim(shape, dtype, self.path)
             with jax.ensure_compile_time_eval():
                 value = initializer(tuple(shape), dtype)
         else:
             value = initializer
+            claim(np.shape(value), dtype or getattr(value, "dtype", "float32"), self.path)
         with jax.ensure_compile_time_eval():
             # Always a copy: training donates the buffer, and the caller's array must survive.
             self._value: Array = jnp.array(value, dtype=dtype)
@@ -230,10 +262,10 @@ class Variable:
     def __int__(self) -> int:
         return int(self.value)
 
-    def __copy__(self) -> Self:
+    def __copy__(self) -> "Variable":
         return self.__deepcopy__({})
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Variable":
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin._value = jnp.array(self._value)

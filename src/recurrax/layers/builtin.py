@@ -8,11 +8,8 @@ from recurrax.layers import auto_config
 from recurrax.layers.cell import GatedCell
 from recurrax.layers.input_spec import InputSpec
 from recurrax.layers.layer import Layer
-from recurrax.layers.naming import to_snake_case
 from recurrax.layers.rnn import RNN
-
-# Arguments of old code that choose between ways of computing the same thing.
-_NO_EFFECT = ("use_cudnn", "implementation")
+from recurrax.naming import to_snake_case
 
 
 class BuiltinRNN(RNN):
@@ -28,20 +25,21 @@ class BuiltinRNN(RNN):
         cls.__signature__ = _joined_signature(cell)
         cls.__doc__ = _joined_doc(cls, cell)
 
-    def __init__(self, units: int, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         if kwargs.pop("time_major", False):
             raise ValueError(
                 f"{type(self).__name__} does not take time_major=True: pass (batch, timesteps, "
                 "features), for instance with jnp.swapaxes(x, 0, 1)."
             )
-        for name in _NO_EFFECT:
-            kwargs.pop(name, None)
+        # Old code chooses by them between ways of computing the same thing.
+        self.use_cudnn = kwargs.pop("use_cudnn", "auto")
+        kwargs.pop("implementation", None)
         of_cell = set(auto_config.argument_names(self.cell_class))
         of_cell -= set(auto_config.argument_names(Layer))
         cell_arguments = {k: kwargs.pop(k) for k in list(kwargs) if k in of_cell}
         shared = {k: kwargs[k] for k in ("dtype", "trainable") if k in kwargs}
-        name = to_snake_case(self.cell_class.__name__)
-        cell = self.cell_class(units, *args, name=name, **cell_arguments, **shared)
+        name = self.cell_class.default_name or to_snake_case(self.cell_class.__name__)
+        cell = self.cell_class(*args, name=name, **cell_arguments, **shared)
         super().__init__(cell, **kwargs)
         self.input_spec = InputSpec(ndim=3, axis_names=("batch", "timesteps", "features"))
 
@@ -64,12 +62,20 @@ class BuiltinRNN(RNN):
 
 def _joined_signature(cell: type[GatedCell]) -> inspect.Signature:
     parameters: dict[str, inspect.Parameter] = {}
-    for cls in (cell, GatedCell, RNN, Layer):
+    for cls in (*cell.__mro__, RNN):
+        if "__init__" not in cls.__dict__ or cls is object:
+            continue
         for p in inspect.signature(cls.__init__).parameters.values():
             if p.name in ("self", "cell") or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
                 continue
             parameters.setdefault(p.name, p)
-    head = [parameters.pop("units")]
+    own = inspect.signature(cell.__init__).parameters
+    head = [
+        parameters.pop(n)
+        for n, p in own.items()
+        if n != "self" and n in parameters and p.default is p.empty
+    ]
+    parameters.pop("units", None)
     return inspect.Signature(head + [p.replace(kind=p.KEYWORD_ONLY) for p in parameters.values()])
 
 

@@ -2,17 +2,17 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from recurrax import activations, constraints, initializers, regularizers
 from recurrax.layers.checks import positive_int, rate
+from recurrax.layers.dropout_cell import DropoutRNNCell
 from recurrax.layers.layer import Layer
 from recurrax.random import SeedGenerator
 
 
-class GatedCell(Layer):
+class GatedCell(DropoutRNNCell, Layer):
     """Base of the built-in cells: `z = x W + h U + b`, cut into gates of `units` features.
 
     Args:
@@ -31,6 +31,7 @@ class GatedCell(Layer):
     """
 
     gates = 1
+    default_name = ""
 
     def __init__(
         self,
@@ -72,19 +73,18 @@ class GatedCell(Layer):
             self.seed_generator = SeedGenerator(seed)
         self.state_size: int | list[int] = self.units
         self.output_size = self.units
-        self._dropout_masks: tuple[Array | None, Array | None] | None = None
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        width = self.gates * self.units
+        kernel_shape, recurrent_shape = self.kernel_shapes(input_shape)
         self.kernel = self.add_weight(
-            (_features(input_shape, self), width),
+            kernel_shape,
             self.kernel_initializer,
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
             name="kernel",
         )
         self.recurrent_kernel = self.add_weight(
-            (self.units, width),
+            recurrent_shape,
             self.recurrent_initializer,
             regularizer=self.recurrent_regularizer,
             constraint=self.recurrent_constraint,
@@ -99,6 +99,11 @@ class GatedCell(Layer):
                 constraint=self.bias_constraint,
                 name="bias",
             )
+
+    def kernel_shapes(self, input_shape: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Shapes of the kernel and of the recurrent kernel."""
+        width = self.gates * self.units
+        return (_features(input_shape, self), width), (self.units, width)
 
     def bias_shape(self) -> tuple[int, ...]:
         return (self.gates * self.units,)
@@ -115,41 +120,28 @@ class GatedCell(Layer):
         """`h U`."""
         return jnp.matmul(h, self.recurrent_kernel.value)
 
-    # ------------------------------------------------------------------ dropout
-
-    def draw_dropout_masks(self, x: Array, h: Array) -> None:
-        """Draw the masks that every step of the loop about to run uses."""
-        self._dropout_masks = self._draw(x, self.dropout), self._draw(h, self.recurrent_dropout)
-
-    def reset_dropout_masks(self) -> None:
-        """Forget the masks of the loop that has run."""
-        self._dropout_masks = None
-
-    def _draw(self, like: Array, dropped: float) -> Array | None:
-        if dropped == 0:
-            return None
-        kept = jax.random.bernoulli(self.seed_generator.next(), 1 - dropped, like.shape)
-        return jnp.where(kept, 1 / (1 - dropped) if dropped < 1 else 0.0, 0.0).astype(like.dtype)
-
     def drop(self, x: Array, h: Array, training: bool) -> tuple[Array, Array]:
         """`x` and `h` with dropout, in training."""
-        if not training or not (self.dropout or self.recurrent_dropout):
+        if not training:
             return x, h
-        drawn_here = self._dropout_masks is None  # a step on its own, outside a loop
-        if drawn_here:
-            self.draw_dropout_masks(x, h)
-        assert self._dropout_masks is not None
-        x_mask, h_mask = self._dropout_masks
-        if drawn_here:
-            self.reset_dropout_masks()
+        x_mask, h_mask = self.get_dropout_mask(x), self.get_recurrent_dropout_mask(h)
         return x if x_mask is None else x * x_mask, h if h_mask is None else h * h_mask
 
     # ------------------------------------------------------------------ states and configuration
 
-    def get_initial_state(self, batch_size: int | None = None) -> list[Array]:
-        """Zeros of shape (batch, units), one for each state."""
+    def get_initial_state(
+        self, batch_size: Any = None, inputs: Any = None, dtype: Any = None
+    ) -> list[Array]:
+        """Zeros of shape (batch, units), one for each state.
+
+        Args:
+            batch_size: number of samples.
+            inputs: an array whose first size is the batch's, in place of `batch_size`.
+            dtype: data type; the compute dtype where None.
+        """
+        batch_size = batch_of(batch_size, inputs)
         sizes = self.state_size if isinstance(self.state_size, list) else [self.state_size]
-        return [jnp.zeros((batch_size or 0, size), self.compute_dtype) for size in sizes]
+        return [jnp.zeros((batch_size, size), dtype or self.compute_dtype) for size in sizes]
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -170,6 +162,19 @@ class GatedCell(Layer):
             "recurrent_dropout": self.recurrent_dropout,
             "seed": self.seed,
         }
+
+
+def batch_of(batch_size: Any, inputs: Any) -> int:
+    """The number of samples, given as such or by an array of them."""
+    given = inputs if batch_size is None else batch_size
+    if given is None:
+        raise ValueError("get_initial_state expected batch_size, such as batch_size=32.")
+    return int(given) if jnp.ndim(given) == 0 else jnp.shape(given)[0]
+
+
+def like_given(given: Any, states: list[Array]) -> Any:
+    """New states as the old ones came: a bare array for a bare array."""
+    return states if isinstance(given, list | tuple) else states[0]
 
 
 def _features(shape: tuple[int | None, ...], cell: Layer) -> int:

@@ -7,11 +7,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from recurrax.variable import Variable
+
 _numbers = itertools.count()
 
 
 class SymbolicTensor:
     """A tensor that is not there yet: a shape, None where unknown, and a dtype.
+
+    Layers, operators (`+`, `@`, `x[:, -1]`, ...) and the functions of `recurrax.ops` take it, and
+    `Model(inputs, outputs)` makes a model of what they noted down.
 
     Args:
         shape: sizes of the axes, None where unknown.
@@ -26,20 +31,34 @@ class SymbolicTensor:
         self.dtype = jnp.dtype(dtype).name
         self.name = name or f"tensor_{next(_numbers)}"
         self.node: Node | None = None
+        self.index = 0
 
     @property
     def ndim(self) -> int:
         return len(self.shape)
 
-    def __array__(self, *_: Any, **__: Any) -> Any:
-        raise TypeError(
-            f"{self!r} is symbolic and holds no values: build a Model(inputs, outputs) and call "
-            "that on an array."
+    rank = ndim
+
+    def _no_values(self) -> TypeError:
+        return TypeError(
+            f"{self!r} is symbolic and holds no values: use a function of recurrax.ops or a "
+            "layers.Lambda on it, or build a Model(inputs, outputs) and call that on an array."
         )
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise self._no_values()
+
+    def __jax_array__(self) -> Any:
+        raise self._no_values()
 
     def __bool__(self) -> bool:
         raise TypeError(
             f"{self!r} is symbolic and has no truth value: use recurrax.ops.where or cond."
+        )
+
+    def __iter__(self) -> Any:
+        raise TypeError(
+            f"{self!r} is symbolic and cannot be iterated over: use recurrax.ops.split."
         )
 
     def __repr__(self) -> str:
@@ -47,21 +66,29 @@ class SymbolicTensor:
 
 
 class Node:
-    """One call of a layer on symbolic tensors.
+    """One call of a layer, or of an operation, on symbolic tensors.
 
     Args:
         layer: what was called.
-        arguments: the call's arguments by name, symbolic tensors among them.
+        args, kwargs: what it was called with, symbolic tensors among them.
         outputs: what the call returned, any structure of symbolic tensors.
     """
 
-    def __init__(self, layer: Any, arguments: dict[str, Any], outputs: Any) -> None:
+    def __init__(
+        self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any
+    ) -> None:
         self.layer = layer
-        self.arguments = arguments
+        self.args, self.kwargs = args, kwargs
         self.outputs = outputs
-        self.inputs = symbolic_leaves(arguments)
-        for tensor in symbolic_leaves(outputs):
-            tensor.node = self
+        self.number = next(_numbers)
+        self.inputs = symbolic_leaves((args, kwargs))
+        for index, tensor in enumerate(symbolic_leaves(outputs)):
+            tensor.node, tensor.index = self, index
+
+    @property
+    def first(self) -> Any:
+        """What the layer was called on."""
+        return self.args[0] if self.args else next(iter(self.kwargs.values()), None)
 
 
 def is_symbolic(x: Any) -> bool:
@@ -70,4 +97,13 @@ def is_symbolic(x: Any) -> bool:
 
 def symbolic_leaves(tree: Any) -> list[SymbolicTensor]:
     """All symbolic tensors in a structure."""
-    return [leaf for leaf in jax.tree.leaves(tree) if is_symbolic(leaf)]
+    return [leaf for leaf in jax.tree.leaves(tree, is_leaf=_whole) if is_symbolic(leaf)]
+
+
+def replace_symbols(tree: Any, replace: Any) -> Any:
+    """The structure with `replace(tensor)` in place of each symbolic tensor."""
+    return jax.tree.map(lambda x: replace(x) if is_symbolic(x) else x, tree, is_leaf=_whole)
+
+
+def _whole(x: Any) -> bool:
+    return isinstance(x, Variable)

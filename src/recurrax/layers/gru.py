@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from recurrax import activations
 from recurrax.layers.builtin import BuiltinRNN
-from recurrax.layers.cell import GatedCell
+from recurrax.layers.cell import GatedCell, like_given
 from recurrax.registry import serializable
 
 
@@ -55,8 +55,8 @@ class GRUCell(GatedCell):
         inputs: Float[Array, "batch features"],
         states: Any,
         training: bool = False,
-    ) -> tuple[Float[Array, "batch units"], list[Float[Array, "batch units"]]]:
-        previous = states[0]
+    ) -> tuple[Float[Array, "batch units"], Any]:
+        previous = states[0] if isinstance(states, list | tuple) else states
         x, h = self.drop(inputs, previous, training)
         kernel = self.recurrent_kernel.value
         xz, xr, xn = jnp.split(self.project_input(x), 3, axis=-1)
@@ -70,7 +70,7 @@ class GRUCell(GatedCell):
         hn = jnp.matmul(r * h, kernel[:, 2 * self.units :]) if hn is None else r * hn
         n = self.record("candidate", self.activation(xn + hn))
         h = z * previous + (1 - z) * n
-        return h, [h]
+        return h, like_given(states, [h])
 
     def project_state(self, h: Array) -> Array:
         projected = super().project_state(h)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from recurrax.layers.graph import SymbolicTensor, is_symbolic
+from recurrax.variable import Variable
 
 # Two primes that no real size is likely to be: where the outputs of two runs differ, the size
 # follows the unknown ones.
@@ -22,7 +23,7 @@ def infer(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
     Returns:
         The structure that `function` returns, of symbolic tensors.
     """
-    leaves, treedef = jax.tree.flatten(list(arguments))
+    leaves, treedef = jax.tree.flatten(list(arguments), is_leaf=lambda x: isinstance(x, Variable))
     symbolic = [leaf for leaf in leaves if is_symbolic(leaf)]
     unknown = any(None in tensor.shape for tensor in symbolic)
 

@@ -52,7 +52,7 @@ class InputLayer(Layer):
         self.optional = optional
         self.built = True
         tensor = SymbolicTensor(self.batch_shape, self.input_dtype, name=self.name)
-        self._nodes.append(Node(self, {}, tensor))
+        self._nodes.append(Node(self, (), {}, tensor))
 
     dtype = property(lambda self: self.input_dtype)
 
@@ -63,6 +63,8 @@ class InputLayer(Layer):
         return {
             "batch_shape": self.batch_shape,
             "dtype": self.input_dtype,
+            "sparse": False,
+            "ragged": False,
             "name": self.name,
             "optional": self.optional,
         }

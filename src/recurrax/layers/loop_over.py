@@ -1,14 +1,17 @@
 """One loop over time around a cell, on the one entrance to all loops, `recurrax.scan`."""
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from recurrax.layers import masked
+from recurrax.layers import carried, masked
 from recurrax.layers.cell import GatedCell
+from recurrax.layers.cells import call_cell, cell_name, match_states
+from recurrax.layers.dropout_cell import DropoutRNNCell, draw_again, keeping_masks
 from recurrax.layers.layer import Layer
 from recurrax.layers.record import is_recording, record, recording
 from recurrax.loop import scan
@@ -22,6 +25,7 @@ def loop(
     mask: Array | None,
     training: bool,
     starts_at_zero: bool,
+    constants: Any = None,
 ) -> tuple[Any, list[Any]]:
     """Run `layer.cell` over `sequences`.
 
@@ -32,6 +36,7 @@ def loop(
         mask: boolean (batch, timesteps) or None.
         training: handed to the cell.
         starts_at_zero: whether `initial` is known to be zeros.
+        constants: handed to the cell at every step.
 
     Returns:
         The outputs, (batch, timesteps, ...) or those of the last step, and the last states.
@@ -46,47 +51,59 @@ def loop(
             f"Layer {layer.name!r} got a sequence of 0 timesteps: pass at least one step."
         )
     time_mask = None if mask is None else jnp.swapaxes(mask.astype(bool), 0, 1)
-    changing = _changing(cell)
+    changing: list[Variable] = []
     output_is_state: list[int | None] = []
+    names: list[str] = []
+
+    dropping = _dropping(cell) if training else []
 
     def step(carry: Any, x: Any) -> Any:
         states, changed = carry
         x_t, mask_t = x
         with recording() if is_recording() else contextlib.nullcontext() as found:
             with StatelessScope(zip(changing, changed, strict=True)) as scope:
-                output, new = _call_cell(cell, x_t, states, training)
+                output, new = call_cell(cell, x_t, states, training, constants)
                 losses = scope.losses
                 changed = [scope.get_current_value(v) for v in changing]
-            new = match_states(new, states, f"new states of cell {_name(cell)!r}")
+            new = match_states(new, states, f"new states of cell {cell_name(cell)!r}")
             position = _position(output, new)
             if mask_t is not None:
                 new = jax.tree.map(lambda n, o: masked.select(mask_t, n, o), new, states)
                 output = output if position is None else jax.tree.leaves(new)[position]
+        if found is not None:
+            found = dict(zip(_state_names(cell, new), jax.tree.leaves(new), strict=True)) | found
+            names[:], found = found, list(found.values())
         output_is_state[:] = [position]
         keep = layer.return_sequences or position is None
         return (new, changed), (output if keep else None, losses, found)
 
-    if training and hasattr(cell, "draw_dropout_masks"):
-        cell.draw_dropout_masks(jax.tree.map(lambda x: x[0], xs), initial[0])
-    try:
-        (states, changed), (ys, losses, found) = scan(
+    run = _run_step if steps == 1 and carried.is_carrying() else scan
+    with keeping_masks(dropping):
+        changing += _rehearse(cell, xs, initial, training, constants)
+        draw_again(dropping)
+        (states, changed), (ys, losses, found) = run(
             step,
             (initial, [v.value for v in changing]),
             (xs, time_mask),
             length=steps,
             reverse=reverse,
             unroll=bool(layer.unroll) or 1,
+            runner=layer.runner,
+            segments=layer.segments,
         )
-    finally:
-        if hasattr(cell, "reset_dropout_masks"):
-            cell.reset_dropout_masks()
     for variable, value in zip(changing, changed, strict=True):
         variable.assign(value)
     for loss in losses:
         layer.add_loss(loss.sum())
-    for name, values in (found or {}).items():
+    for name, values in zip(names, found or [], strict=True):
         record(f"{layer.name}/{name}", jnp.swapaxes(values, 0, 1))
     (position,) = output_is_state
+    if carried.is_carrying() and time_mask is not None and position is None:
+        raise ValueError(
+            f"Layer {layer.name!r} got a mask, but its cell returns an output that is none of its "
+            "states: step by step, a masked step could not give the output before it. Return the "
+            "state as output, or stream without a mask."
+        )
     if layer.return_sequences:
         if time_mask is not None:
             ys = _mask_outputs(ys, time_mask, layer, position is not None, starts_at_zero)
@@ -104,6 +121,12 @@ def loop(
     return jax.tree.map(lambda y: y[0] if reverse else y[-1], ys), states
 
 
+def _run_step(f: Any, init: Any, xs: Any, **_: Any) -> tuple[Any, Any]:
+    """`scan` of one step, without a loop."""
+    carry, ys = f(init, jax.tree.map(lambda x: x[0], xs))
+    return carry, jax.tree.map(lambda y: y[None], ys)
+
+
 def _mask_outputs(ys: Any, mask: Array, layer: Any, are_states: bool, starts_at_zero: bool) -> Any:
     reverse = layer.go_backwards
 
@@ -118,106 +141,40 @@ def _mask_outputs(ys: Any, mask: Array, layer: Any, are_states: bool, starts_at_
     return jax.tree.map(lambda y: masked.carry_forward(y, mask, reverse), ys)
 
 
-# ---------------------------------------------------------------------- cells
-
-
-def check_cell(cell: Any) -> None:
-    """Raise ValueError where `cell` is no cell."""
-    if isinstance(cell, type):
-        raise ValueError(
-            f"RNN expected a cell, but got the class {cell.__name__}: pass {cell.__name__}(...)."
-        )
-    if not callable(getattr(cell, "call", None)):
-        raise ValueError(
-            f"RNN expected a cell with a method call(inputs, states), but got {cell!r}, which has "
-            "none: define `def call(self, inputs, states): return output, [new_state]`."
-        )
-    if getattr(cell, "state_size", None) is None:
-        raise ValueError(
-            f"The cell {cell!r} has no attribute state_size: set self.state_size in its __init__ "
-            "to the number of features of its state, or to a list of them."
-        )
-
-
-def build_cell(cell: Layer, step_shape: Any) -> None:
-    """Build a cell for inputs of `step_shape` (batch, ...)."""
-    cell.build(step_shape)
-    cell.built = True
-
-
-def initial_state(cell: Any, batch_size: int) -> list[Any]:
-    """The states before the first step, as a list."""
-    method = getattr(cell, "get_initial_state", None)
-    if method is not None:
-        states = method(batch_size=batch_size)
-        return list(states) if isinstance(states, list | tuple) else [states]
-    sizes = cell.state_size if isinstance(cell.state_size, list | tuple) else [cell.state_size]
-    dtype = getattr(cell, "compute_dtype", "float32")
-    return [_zeros(size, batch_size, dtype) for size in sizes]
-
-
-def _zeros(size: Any, batch_size: int, dtype: Any) -> Any:
-    if isinstance(size, int):
-        return jnp.zeros((batch_size, size), dtype)
-    if all(isinstance(axis, int) for axis in size):
-        return jnp.zeros((batch_size, *size), dtype)
-    return [_zeros(each, batch_size, dtype) for each in size]
-
-
-def starts_at_zero(cell: Any) -> bool:
-    """Whether the initial state of `cell` is zeros for sure."""
-    method = getattr(type(cell), "get_initial_state", None)
-    return method is None or method is GatedCell.get_initial_state
-
-
-def match_states(new: Any, old: list[Any], what: str) -> list[Any]:
-    """`new` in the structure of `old`.
-
-    Raises:
-        ValueError: they differ in number, shape or dtype.
-    """
-    new_leaves, (old_leaves, treedef) = jax.tree.leaves(new), jax.tree.flatten(old)
-
-    def text(leaves: list[Any]) -> str:
-        return "[" + ", ".join(f"{jnp.result_type(x)}{tuple(jnp.shape(x))}" for x in leaves) + "]"
-
-    same = len(new_leaves) == len(old_leaves) and all(
-        jnp.shape(n) == jnp.shape(o) for n, o in zip(new_leaves, old_leaves, strict=True)
-    )
-    if not same:
-        raise ValueError(
-            f"The {what} are {text(new_leaves)}, but {text(old_leaves)} were expected: states keep "
-            "number, shape and dtype from step to step. Return one new state for each old one."
-        )
-    if what.startswith("initial"):
-        new_leaves = [jnp.asarray(n, o.dtype) for n, o in zip(new_leaves, old_leaves, strict=True)]
-    elif any(n.dtype != o.dtype for n, o in zip(new_leaves, old_leaves, strict=True)):
-        raise ValueError(
-            f"The {what} are {text(new_leaves)}, but {text(old_leaves)} were expected: states keep "
-            "number, shape and dtype from step to step. Cast them with .astype(state.dtype)."
-        )
-    return jax.tree.unflatten(treedef, new_leaves)
-
-
-def _call_cell(cell: Any, x: Any, states: list[Any], training: bool) -> tuple[Any, Any]:
-    result = cell(x, states, training=training) if isinstance(cell, Layer) else cell.call(x, states)
-    if not isinstance(result, tuple | list) or len(result) != 2:
-        raise ValueError(
-            f"The cell {_name(cell)!r} returned {type(result).__name__}: call(inputs, states) "
-            "must return a pair, (output, new_states)."
-        )
-    return result[0], result[1]
-
-
-def _changing(cell: Any) -> list[Variable]:
-    """What a step of `cell` may assign to: it becomes part of the loop's carry."""
-    if not isinstance(cell, Layer) or isinstance(cell, GatedCell):
+def _dropping(cell: Any) -> list[DropoutRNNCell]:
+    if not isinstance(cell, Layer):
         return []
-    drawn_before = [
-        v for c in cell.flatten_layers() if isinstance(c, GatedCell) for v in c.state_variables
-    ]
-    known = {id(v) for v in drawn_before}
-    return [v for v in cell.non_trainable_variables if id(v) not in known]
+    return [c for c in cell.flatten_layers() if isinstance(c, DropoutRNNCell)]
+
+
+def _rehearse(
+    cell: Any, xs: Any, initial: list[Any], training: bool, constants: Any
+) -> list[Variable]:
+    """What a step assigns to, and so becomes part of the loop's carry.
+
+    One step on shapes alone; it leaves traced dropout masks on the cells.
+    """
+    dropping = _dropping(cell) if training else []
+    if not isinstance(cell, Layer) or not (cell.non_trainable_variables or dropping):
+        return []
+    if isinstance(cell, GatedCell) and not dropping:
+        return []
+    assigned: list[Variable] = []
+
+    def step(x: Any, states: Any) -> None:
+        with StatelessScope() as scope:
+            call_cell(cell, x, states, training, constants)
+        for variable in cell.non_trainable_variables:
+            if scope.get_current_value(variable) is not None:
+                assigned.append(variable)
+
+    jax.eval_shape(step, jax.tree.map(lambda x: x[0], xs), initial)
+    drawn_before = {id(c.seed_generator.state) for c in dropping if _drops(c)}
+    return [variable for variable in assigned if id(variable) not in drawn_before]
+
+
+def _drops(cell: DropoutRNNCell) -> bool:
+    return cell.dropout > 0 or cell.recurrent_dropout > 0
 
 
 def _position(output: Any, states: Any) -> int | None:
@@ -228,11 +185,14 @@ def _position(output: Any, states: Any) -> int | None:
     return None
 
 
+def _state_names(cell: Any, states: Any) -> Sequence[str]:
+    """Names of the states, for who looks inside."""
+    number = len(jax.tree.leaves(states))
+    given = getattr(cell, "state_names", None) or (["h"] if number == 1 else [])
+    return given if len(given) == number else [f"state_{k + 1}" for k in range(number)]
+
+
 def _state_dtype(x: Any, layer: Any) -> Any:
     if jnp.issubdtype(jnp.result_type(x), jnp.floating):
         return getattr(layer.cell, "compute_dtype", layer.compute_dtype)
     return jnp.result_type(x)
-
-
-def _name(cell: Any) -> str:
-    return getattr(cell, "name", type(cell).__name__)

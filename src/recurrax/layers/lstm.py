@@ -25,6 +25,8 @@ class LSTMCell(GatedCell):
     """
 
     gates = 4
+    feature_axis = -1
+    state_names = ("h", "c")
 
     def __init__(
         self,
@@ -48,13 +50,12 @@ class LSTMCell(GatedCell):
 
     def call(
         self,
-        inputs: Float[Array, "batch features"],
+        inputs: Float[Array, "batch *features"],
         states: Any,
         training: bool = False,
-    ) -> tuple[Float[Array, "batch units"], list[Float[Array, "batch units"]]]:
-        x, h = self.drop(inputs, states[0], training)
-        z = self.project_input(x) + self.project_state(h)
-        i, f, g, o = jnp.split(z, 4, axis=-1)
+    ) -> tuple[Float[Array, "batch *units"], list[Float[Array, "batch *units"]]]:
+        z = self.gate_inputs(inputs, states[0], training)
+        i, f, g, o = jnp.split(z, 4, axis=self.feature_axis)
         i = self.record("input_gate", self.recurrent_activation(i))
         f = self.record("forget_gate", self.recurrent_activation(f))
         g = self.record("candidate", self.activation(g))
@@ -62,6 +63,11 @@ class LSTMCell(GatedCell):
         c = f * states[1] + i * g
         h = o * self.activation(c)
         return h, [h, c]
+
+    def gate_inputs(self, x: Array, h: Array, training: bool) -> Array:
+        """`x W + b + h U`, the inputs of all gates, with dropout in training."""
+        x, h = self.drop(x, h, training)
+        return self.project_input(x) + self.project_state(h)
 
     def get_config(self) -> dict[str, Any]:
         return {

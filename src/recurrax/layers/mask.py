@@ -1,5 +1,6 @@
 """Masks travel with the array they belong to, since neither arrays nor tracers take attributes."""
 
+import contextlib
 import weakref
 from typing import Any
 
@@ -13,6 +14,8 @@ def set_mask(x: Any, mask: Any) -> None:
         _masks.pop(key, None)
     else:
         _masks[key] = (weakref.ref(x, lambda _: _masks.pop(key, None)), mask)
+        with contextlib.suppress(AttributeError):
+            x._keras_mask = mask  # what Keras's guide to masking prints
 
 
 def get_mask(x: Any) -> Any:

@@ -2,19 +2,25 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
 class _Context(threading.local):
     found: dict[str, Any] | None = None
+    shifts: Mapping[str, Any] | None = None
 
 
 _context = _Context()
 
 
 def record(name: str, value: Any) -> Any:
-    """Keep `value` under `name` for an enclosing `recording()`; returns `value`."""
+    """Keep `value` under `name` for an enclosing `recording()`; returns `value`.
+
+    Inside `shifting()`, what was given there for `name` is added.
+    """
+    if _context.shifts is not None and name in _context.shifts:
+        value = value + _context.shifts[name]
     if _context.found is not None:
         _context.found[name] = value
     return value
@@ -32,3 +38,13 @@ def recording() -> Iterator[dict[str, Any]]:
         yield _context.found
     finally:
         _context.found = outer
+
+
+@contextlib.contextmanager
+def shifting(shifts: Mapping[str, Any]) -> Iterator[None]:
+    """Add `shifts` to the values recorded under their names: their gradients are the values'."""
+    outer, _context.shifts = _context.shifts, shifts
+    try:
+        yield
+    finally:
+        _context.shifts = outer

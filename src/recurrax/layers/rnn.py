@@ -1,14 +1,18 @@
 """`RNN`: the loop over time, around any cell."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from recurrax.layers import call, loop_over, masked
+from recurrax.layers import carried, cells, loop_over, masked
+from recurrax.layers.cell import batch_of
 from recurrax.layers.layer import Layer
+from recurrax.layers.record import record
+from recurrax.layers.shapes import leaf_shapes, map_shapes
+from recurrax.layers.stacked_cells import StackedRNNCells
 from recurrax.registry import serializable
-from recurrax.variable import Variable, variables_in
+from recurrax.variable import Variable, claim, variables_in
 
 
 @serializable("keras.layers")
@@ -37,6 +41,7 @@ class RNN(Layer):
         initial_state: list of the states before the first step, each (batch, ...).
         mask: boolean (batch, timesteps); where False, the step is skipped.
         training: whether dropout is on.
+        constants: arrays that the cell's `call` takes as `constants`, the same at every step.
 
     Returns:
         (batch, ...) or with `return_sequences` (batch, timesteps, ...); with `return_state`
@@ -65,7 +70,9 @@ class RNN(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        loop_over.check_cell(cell)
+        if isinstance(cell, list | tuple):
+            cell = StackedRNNCells(cell)
+        cells.check_cell(cell)
         self.cell = cell
         self.return_sequences = return_sequences
         self.return_state = return_state
@@ -90,21 +97,43 @@ class RNN(Layer):
         """States of a stateful layer, as variables; None before it is built."""
         return self._states
 
-    def get_initial_state(self, batch_size: int) -> list[Any]:
-        """The states before the first step: what the cell says, or zeros."""
-        return loop_over.initial_state(self.cell, batch_size)
+    @states.setter
+    def states(self, values: Any) -> None:
+        self.reset_state(values)
 
-    def reset_state(self, states: Sequence[Any] | None = None) -> None:
-        """Set the states of a stateful layer to `states`, or back to the cell's initial state."""
+    def get_initial_state(self, batch_size: Any = None, inputs: Any = None) -> list[Any]:
+        """The states before the first step: what the cell says, or zeros.
+
+        Args:
+            batch_size: number of samples.
+            inputs: an array whose first size is the batch's, in place of `batch_size`.
+        """
+        return cells.initial_state(self.cell, batch_of(batch_size, inputs))
+
+    def reset_state(self, states: Any = None) -> None:
+        """Set the states of a stateful layer to `states`, or back to the cell's initial state.
+
+        (Keras sets them to 0 also where the cell begins elsewhere.)
+
+        Raises:
+            ValueError: the layer is not stateful or not built, or `states` differ from its own in
+                number or shape; nothing is changed then.
+        """
         if self._states is None:
             raise ValueError(
                 f"Layer {self.name!r} has no states to reset: make it with stateful=True and call "
                 "it on a batch first."
             )
         variables = variables_in(self._states)
-        batch_size = variables[0].shape[0]
-        fresh = self.get_initial_state(batch_size) if states is None else states
-        for variable, value in zip(variables, jax.tree.leaves(list(fresh)), strict=True):
+        fresh = self.get_initial_state(variables[0].shape[0]) if states is None else states
+        values = [x.value if isinstance(x, Variable) else x for x in _leaves(fresh)]
+        shapes = [v.shape for v in variables]
+        if [jnp.shape(value) for value in values] != shapes:
+            raise ValueError(
+                f"Layer {self.name!r} has states of shapes {shapes}, but got states of shapes "
+                f"{[jnp.shape(value) for value in values]}: pass one array of each shape."
+            )
+        for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
     reset_states = reset_state
@@ -118,6 +147,8 @@ class RNN(Layer):
                 f"Layer {self.name!r} is stateful, so its batch size must be known: give the "
                 "model an Input(batch_shape=(batch, timesteps, features))."
             )
+        for state in jax.tree.leaves(jax.eval_shape(lambda: self.get_initial_state(batch_size))):
+            claim(state.shape, state.dtype, f"{self.name}/rnn_state")
         with jax.ensure_compile_time_eval():
             self._states = jax.tree.map(
                 lambda x: Variable(x, trainable=False, name="rnn_state", autocast=False),
@@ -127,14 +158,11 @@ class RNN(Layer):
     # ------------------------------------------------------------------ building and running
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
-        step_shape = jax.tree.map(
-            lambda shape: (shape[0], *shape[2:]), sequences_shape, is_leaf=call.is_shape
-        )
+        step_shape = map_shapes(lambda shape: (shape[0], *shape[2:]), sequences_shape)
         if isinstance(self.cell, Layer) and not self.cell.built:
-            loop_over.build_cell(self.cell, step_shape)
+            cells.build_cell(self.cell, step_shape)
         if self.stateful and self._states is None:
-            first = jax.tree.leaves(sequences_shape, is_leaf=call.is_shape)[0]
-            self._begin_states(first[0])
+            self._begin_states(leaf_shapes(sequences_shape)[0][0])
 
     def call(
         self,
@@ -142,55 +170,79 @@ class RNN(Layer):
         initial_state: Any = None,
         mask: Any = None,
         training: bool = False,
+        constants: Any = None,
     ) -> Any:
         mask = masked.one_mask(mask)
+        if not isinstance(sequences, list | tuple | dict):
+            sequences = record(f"{self.name}/inputs", sequences)
         first = jax.tree.leaves(sequences)[0]
         masked.check_mask(mask, first.shape[:2], self.name)
         initial, given = self._initial_state(initial_state, first.shape[0])
         outputs, states = loop_over.loop(
-            self, sequences, initial, mask, training, starts_at_zero=not given
+            self, sequences, initial, mask, training, not given, constants
         )
+        carried.carry(self, states)
         if self._states is not None:
             for variable, state in zip(
                 variables_in(self._states), jax.tree.leaves(states), strict=True
             ):
                 variable.assign(state)
+        # A cell may compute in another dtype than the layer.
+        outputs, states = jax.tree.map(self._cast, (outputs, states))
         return (outputs, *states) if self.return_state else outputs
+
+    def _cast(self, x: Any) -> Any:
+        return x.astype(self.compute_dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
     def _initial_state(self, initial_state: Any, batch_size: int) -> tuple[list[Any], bool]:
         """The states to begin with, and whether anything but the cell's own start gave them."""
         own = self.get_initial_state(batch_size)
-        if initial_state is None and self._states is not None:
+        streamed = carried.carried(self)
+        if streamed is not None:
+            if initial_state is not None:
+                raise ValueError(
+                    f"Layer {self.name!r} begins with an initial_state that other layers compute, "
+                    "so its model cannot go forward step by step: make a model of this layer "
+                    "alone, and set stream.state."
+                )
+            # As if the loop had begun at the first step: a masked step gives the held output.
+            return cells.match_states(streamed, own, f"initial states of {self.name!r}"), False
+        if self._states is not None:
             have = variables_in(self._states)[0].shape[0]
             if have != batch_size:
                 raise ValueError(
-                    f"Layer {self.name!r} is stateful with batches of {have} samples, but got a "
+                    f"Layer {self.name!r} is stateful with a batch size of {have}, but got a "
                     f"batch of {batch_size}: pass batches of {have}, or make the layer anew."
                 )
+        if initial_state is not None:
+            what = f"initial_state of {self.name!r}"
+            return cells.match_states(initial_state, own, what), True
+        if self._states is not None:
             return jax.tree.map(lambda value: value, self._states), True
-        if initial_state is None:
-            return own, bool(getattr(self.cell, "get_initial_state", None)) and not (
-                loop_over.starts_at_zero(self.cell)
-            )
-        return loop_over.match_states(initial_state, own, f"initial_state of {self.name!r}"), True
+        return own, not cells.starts_at_zero(self.cell)
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        mask = masked.one_mask(previous_mask) if self.return_sequences else None
-        return [mask] + [None] * len(self.state_size) if self.return_state else mask
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        output_mask = masked.one_mask(mask) if self.return_sequences else None
+        return [output_mask] + [None] * len(self.state_size) if self.return_state else output_mask
 
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
-        output_size = getattr(self.cell, "output_size", None) or self.state_size[0]
-        if not isinstance(output_size, int) or not all(
-            isinstance(size, int) for size in self.state_size
-        ):
-            (sequences,) = call.shapes_to_symbols(self, (sequences_shape,))
-            spec = call.trace_outputs(self, {"sequences": sequences})
-            return jax.tree.map(lambda tensor: tensor.shape, spec)
-        batch, timesteps = jax.tree.leaves(sequences_shape, is_leaf=call.is_shape)[0][:2]
+        batch, timesteps = leaf_shapes(sequences_shape)[0][:2]
+        states = map_shapes(lambda shape: (batch, *shape), self._state_shapes())
+        size = getattr(self.cell, "output_size", None)
+        if size is None:
+            output = leaf_shapes(states)[0][1:]
+        else:
+            output = (size,) if isinstance(size, int) else size
         steps = (timesteps,) if self.return_sequences else ()
-        shape = (batch, *steps, output_size)
-        states = [(batch, size) for size in self.state_size]
+        shape = map_shapes(lambda features: (batch, *steps, *features), output)
         return (shape, *states) if self.return_state else shape
+
+    def _state_shapes(self) -> list[Any]:
+        """Shapes of the states, without the batch."""
+        if all(isinstance(size, int) for size in self.state_size):
+            return [(size,) for size in self.state_size]
+        states = jax.eval_shape(lambda: self.get_initial_state(1))
+        return jax.tree.map(lambda state: state.shape[1:], states)
 
     # ------------------------------------------------------------------ configuration
 
@@ -210,3 +262,7 @@ class RNN(Layer):
         # Keras knows neither: a file it is to open names them only where they were set.
         own = {"segments": self.segments, "runner": self.runner}
         return config | {key: value for key, value in own.items() if value is not None}
+
+
+def _leaves(tree: Any) -> list[Any]:
+    return jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, Variable))

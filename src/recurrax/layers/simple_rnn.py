@@ -5,7 +5,7 @@ from typing import Any
 from jaxtyping import Array, Float
 
 from recurrax.layers.builtin import BuiltinRNN
-from recurrax.layers.cell import GatedCell
+from recurrax.layers.cell import GatedCell, like_given
 from recurrax.registry import serializable
 
 
@@ -24,10 +24,11 @@ class SimpleRNNCell(GatedCell):
         inputs: Float[Array, "batch features"],
         states: Any,
         training: bool = False,
-    ) -> tuple[Float[Array, "batch units"], list[Float[Array, "batch units"]]]:
-        x, h = self.drop(inputs, states[0], training)
+    ) -> tuple[Float[Array, "batch units"], Any]:
+        previous = states[0] if isinstance(states, list | tuple) else states
+        x, h = self.drop(inputs, previous, training)
         h = self.activation(self.project_input(x) + self.project_state(h))
-        return h, [h]
+        return h, like_given(states, [h])
 
 
 @serializable("keras.layers")

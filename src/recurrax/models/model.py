@@ -1,23 +1,63 @@
 """`Model`: layers that are trained together."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from recurrax.layers import symbolic
+from recurrax.layers.graph import symbolic_leaves
+from recurrax.layers.input_layer import Input
 from recurrax.layers.layer import Layer
+from recurrax.layers.rnn import RNN
+from recurrax.layers.shapes import map_shapes
+from recurrax.models.saved import Saved
+from recurrax.models.streaming import Stream
 from recurrax.models.summary import print_summary
 from recurrax.registry import nearest, serializable
+from recurrax.training.trainer import Trainer
 
 
-@serializable("keras", "Functional")
-class Model(Layer):
+@serializable("keras", "Model")
+class Model(Saved, Trainer, Layer):
     """Layers that are trained together.
 
-    Subclass it with a `call` of your own, or use `Sequential`.
+    Three ways to make one: `Sequential([...])`; `Model(inputs, outputs)`, of the graph that calls
+    on `Input`s left between them; or a subclass that makes its layers in `__init__` and calls them
+    in `call(inputs)`.
     """
+
+    untracked = Layer.untracked | {"_symbolic_inputs", "_symbolic_outputs"}
+    _symbolic_inputs: Any = None
+    _symbolic_outputs: Any = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls is Model and _graph_given(args, kwargs):
+            return super().__new__(_functional(), *args, **kwargs)
+        return super().__new__(cls, *args, **kwargs)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if not _graph_given(args, kwargs):
+            if args:
+                raise ValueError(
+                    f"{type(self).__name__} expected inputs and outputs, both or none, but got "
+                    f"{args!r}: write Model(inputs, outputs)."
+                )
+            super().__init__(**kwargs)
+            return
+        # A subclass that hands a graph to super().__init__(inputs=..., outputs=...).
+        _insert_functional(type(self))
+        _functional().__init__(self, *args, **kwargs)
+
+    # ------------------------------------------------------------------ layers
 
     @property
     def layers(self) -> list[Layer]:
         """The layers of the model, in order."""
         return self.sublayers
+
+    @property
+    def operations(self) -> list[Any]:
+        """What the summary lists: the layers, and operations that are no layers."""
+        return self.layers
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """The layer of this name, or at this index.
@@ -43,6 +83,45 @@ class Model(Layer):
             f"Its layers: {', '.join(names)}."
         )
 
+    # ------------------------------------------------------------------ shapes
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make all weights, for inputs of this shape (or structure of shapes).
+
+        Raises:
+            ValueError: no shape is given.
+        """
+        if self.built:
+            return
+        if input_shape is None:
+            raise ValueError(
+                f"Model {self.name!r} cannot be built without a shape: pass it, or call the model "
+                "on data."
+            )
+        self(map_shapes(lambda s: Input(batch_shape=s, dtype=self.compute_dtype), input_shape))
+
+    # It calls the model, so a call must not build by it.
+    build.by_call = True  # pyright: ignore[reportFunctionMemberAccess]
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        tensors = symbolic.shapes_to_symbols(self, input_shape)
+        return symbolic.symbols_to_shapes(self.compute_output_spec(tensors))
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        return symbolic.trace_call(self, args, kwargs)
+
+    @property
+    def inputs(self) -> Sequence[Any] | None:
+        """The symbolic inputs, in a list; None before the model is called on any."""
+        return symbolic_leaves(self._nodes[0].first) if self._nodes else None
+
+    @property
+    def outputs(self) -> Sequence[Any] | None:
+        """The symbolic outputs, in a list; None before the model is called on any."""
+        return symbolic_leaves(self._nodes[0].outputs) if self._nodes else None
+
+    # ------------------------------------------------------------------ for people
+
     def summary(self, **options: Any) -> None:
         """Print the model's layers, their output shapes and numbers of weights.
 
@@ -59,9 +138,41 @@ class Model(Layer):
         print_summary(self, **options)
 
     def reset_states(self) -> None:
-        """Set the states of all stateful layers back to their start."""
+        """Set the states of all stateful layers, nested ones too, back to their start."""
         for layer in self.flatten_layers():
-            if getattr(layer, "states", None) is not None:
-                layer.reset_state()  # pyright: ignore[reportAttributeAccessIssue]
+            if isinstance(layer, RNN) and layer.states is not None:
+                layer.reset_state()
 
     reset_state = reset_states
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """The model one step at a time: `stream.step(x_t) -> y_t`, with its state inside.
+
+        Args:
+            batch_size: sequences that go forward side by side.
+
+        Raises:
+            ValueError: the model is not built, or cannot go forward step by step.
+        """
+        return Stream(self, batch_size)
+
+
+def _graph_given(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    return len(args) >= 2 or "outputs" in kwargs or ("inputs" in kwargs and bool(args))
+
+
+def _functional() -> Any:
+    from recurrax.models.functional import Functional  # it is a Model itself
+
+    return Functional
+
+
+def _insert_functional(cls: type) -> None:
+    """Put `Functional` in the place of `Model` among the bases of a class and of its bases."""
+    if cls in (object, Layer) or issubclass(cls, _functional()):
+        return
+    bases = tuple(_functional() if base is Model else base for base in cls.__bases__)
+    for base in bases:
+        if issubclass(base, Model):
+            _insert_functional(base)
+    cls.__bases__ = bases

@@ -5,16 +5,16 @@ from typing import Any
 
 import jax
 
-from recurrax.layers import call
 from recurrax.layers.graph import SymbolicTensor, is_symbolic
 from recurrax.layers.input_layer import Input, InputLayer
 from recurrax.layers.layer import Layer
+from recurrax.layers.mask import set_mask
 from recurrax.models.model import Model
 from recurrax.registry import deserialize, serializable
 from recurrax.variable import name_scope
 
 
-@serializable("keras", "keras.models")
+@serializable("keras")
 class Sequential(Model):
     """Layers one after the other, each fed with what the one before returns.
 
@@ -183,7 +183,7 @@ class Sequential(Model):
 
     def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
         if mask is not None:
-            call.set_mask(inputs, mask)
+            set_mask(inputs, mask)
         for layer in self.layers:
             inputs = layer(inputs, training=training)
         return inputs

@@ -1,17 +1,20 @@
 """The table that `model.summary()` prints."""
 
+import itertools
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
-from recurrax.layers.call import is_shape
+from recurrax.layers.graph import symbolic_leaves
+from recurrax.layers.input_layer import InputLayer
 from recurrax.layers.layer import Layer
 
-WIDTH = 65
-# Where the columns end, as shares of the width.
-POSITIONS = (0.45, 0.85, 1.0)
+# Width of the table, and where the columns end as shares of it: of a chain of layers, and of a
+# graph, whose table also says what each layer is connected to.
+CHAIN = (65, (0.45, 0.85, 1.0))
+GRAPH = (98, (0.33, 0.55, 0.67, 1.0))
 
 
 def print_summary(
@@ -34,12 +37,17 @@ def print_summary(
         show_trainable: also show whether each layer trains.
         columns: further columns: a heading and a function of the layer.
     """
-    width = line_length or WIDTH + 24 * len(columns) + 12 * show_trainable
+    network = getattr(model, "network", None)
+    if network is not None and not _is_chain(network):
+        columns = (("Connected to", network.connections), *columns)
     further = list(columns)
     if show_trainable:
-        further.append(("Trainable", lambda layer: "Y" if layer.trainable else "N"))
+        further.append(("Trainable", _trains))
+    usual, shares = GRAPH if network is not None and not _is_chain(network) else CHAIN
+    beyond = 3 + len(further) - len(shares)
+    width = line_length or usual + 12 * beyond
     headings = ["Layer (type)", "Output Shape", "Param #", *(heading for heading, _ in further)]
-    ends = _ends(width, positions, len(headings))
+    ends = _ends(width, positions or shares, len(headings))
     say = print_fn or print
     say(f'Model: "{model.name}"')
     say("_" * width)
@@ -48,7 +56,7 @@ def print_summary(
     rows = list(_layers(model, expand_nested))
     for number, (depth, layer) in enumerate(rows):
         cells = [
-            "| " * depth + f"{layer.name} ({type(layer).__name__})",
+            "| " * depth + f"{layer.name} ({class_name(layer)})",
             output_shape_text(layer),
             str(layer.count_params()) if layer.built else "? (not built)",
             *(describe(layer) for _, describe in further),
@@ -63,17 +71,30 @@ def print_summary(
     say("_" * width)
 
 
-def output_shape_text(layer: Layer) -> str:
+def class_name(layer: Any) -> str:
+    """The class of a layer, or what an operation does."""
+    return getattr(layer, "class_name", type(layer).__name__)
+
+
+def _trains(layer: Any) -> str:
+    if not isinstance(layer, Layer):
+        return "-"
+    return "Y" if layer.trainable else "N"
+
+
+def output_shape_text(layer: Any) -> str:
     """The shapes of what a layer returns, `?` before it is known."""
     if not layer._nodes:
         return "?"
-    shapes = jax.tree.map(lambda tensor: tensor.shape, layer._nodes[0].outputs)
-    leaves = jax.tree.leaves(shapes, is_leaf=is_shape)
-    return str(leaves[0]) if len(leaves) == 1 else str(leaves).replace("'", "")
+    outputs = layer._nodes[0].outputs
+    leaves = [tensor.shape for tensor in symbolic_leaves(outputs)]
+    # As Keras, an input stands in brackets: it could be one of several.
+    listed = len(leaves) != 1 or isinstance(layer, InputLayer)
+    return str(leaves) if listed else str(leaves[0])
 
 
 def _layers(model: Any, expand_nested: bool, depth: int = 0) -> Any:
-    for layer in model.layers:
+    for layer in model.operations:
         yield depth, layer
         if expand_nested and getattr(layer, "layers", None):
             yield from _layers(layer, expand_nested, depth + 1)
@@ -83,14 +104,23 @@ def _count(weights: Sequence[Any]) -> int:
     return int(sum(np.prod(w.shape, dtype=int) for w in weights))
 
 
-def _ends(width: int, positions: Sequence[float] | None, number: int) -> list[int]:
-    if positions is not None:
-        return [int(p * width) if p <= 1 else int(p) for p in positions]
-    if number == len(POSITIONS):
-        return [int(p * width) for p in POSITIONS]
-    first = int(0.35 * width)
-    rest = (width - first) / (number - 1)
-    return [first + int(rest * k) for k in range(number)]
+def _ends(width: int, positions: Sequence[float], number: int) -> list[int]:
+    """Where the columns end; those beyond `positions` share the room that these leave."""
+    beyond = max(number - len(positions), 0)
+    room = width - 12 * beyond
+    ends = [int(p * room) if p <= 1 else int(p) for p in positions]
+    return ends + [width - 12 * (beyond - 1 - k) for k in range(beyond)]
+
+
+def _is_chain(network: Any) -> bool:
+    """Whether every layer is called once, on what the layer before it returns."""
+    calls = network.nodes
+    if len(network.layers) != len(calls):
+        return False
+    for before, node in itertools.pairwise(calls):
+        if len(node.inputs) != 1 or node.inputs[0].node is not before:
+            return False
+    return True
 
 
 def _row(cells: Sequence[str], ends: Sequence[int]) -> str:
@@ -104,9 +134,6 @@ def _wrapped(cells: Sequence[str], ends: Sequence[int]) -> list[str]:
     """The lines of a row, cells too long for their column going on below."""
     starts = [0, *ends[:-1]]
     widths = [end - start - 1 for start, end in zip(starts, ends, strict=True)]
-    parts = [
-        [cell[i : i + width] for i in range(0, len(cell), width)] or [""]
-        for cell, width in zip(cells, widths, strict=False)
-    ]
+    parts = [textwrap.wrap(cell, width) or [""] for cell, width in zip(cells, widths, strict=False)]
     height = max(len(part) for part in parts)
     return [_row([p[k] if k < len(p) else "" for p in parts], ends) for k in range(height)]

@@ -1,0 +1,33 @@
+"""Making a layer's weights when it is first called."""
+
+from typing import Any
+
+import jax
+
+from recurrax.layers.graph import SymbolicTensor
+from recurrax.layers.running import overrides
+from recurrax.layers.signature import shape_arguments
+from recurrax.layers.symbolic import trace_outputs
+
+
+def ensure_built(layer: Any, arguments: dict[str, Any], by_tracing: bool = True) -> None:
+    """Make the weights of `layer`, and of the layers in it, for these arguments."""
+    if layer.built:
+        return
+    if overrides(layer, "build") and not getattr(layer.build, "by_call", False):
+        layer.build(**shape_arguments(layer.build, arguments))
+    elif layer.sublayers and by_tracing:
+        # Nothing says how the layers inside are fed: a call on shapes alone builds them.
+        layer.built = True
+        try:
+            trace_outputs(layer, {k: _symbols(value) for k, value in arguments.items()})
+        except BaseException:
+            layer.built = False
+            raise
+    layer.built = True
+
+
+def _symbols(tree: Any) -> Any:
+    return jax.tree.map(
+        lambda x: SymbolicTensor(x.shape, x.dtype) if hasattr(x, "shape") else x, tree
+    )

@@ -1,0 +1,108 @@
+"""`TimeDistributed`: a layer applied to every step."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from recurrax.layers.masked import check_mask, one_mask
+from recurrax.layers.shapes import leaf_shapes, map_shapes
+from recurrax.layers.signature import signature_of
+from recurrax.layers.wrapper import Wrapper
+from recurrax.loop import scan
+from recurrax.registry import serializable
+from recurrax.variable import StatelessScope
+
+
+@serializable("keras.layers")
+class TimeDistributed(Wrapper):
+    """Applies a layer to every step of a sequence, with the same weights.
+
+    Steps are taken together, as one large batch, unless the layer's result for one sample depends
+    on the others (batch normalization, a layer of your own) or it has a state.
+
+    Args:
+        layer: the layer, fed with (batch, ...).
+
+    Call arguments:
+        inputs: (batch, timesteps, ...).
+        mask: (batch, timesteps), handed to the layer step by step if it takes a mask.
+
+    Returns:
+        (batch, timesteps, ...).
+
+    Raises:
+        ValueError: fewer than 3 axes, or a mask of another shape.
+    """
+
+    supports_masking = True
+
+    def _step_shape(self, shape: Any) -> tuple[int | None, ...]:
+        if len(shape) < 3:
+            raise ValueError(
+                f"Layer {self.name!r} expected an input of at least 3 axes (batch, timesteps, "
+                f"...), but got shape {tuple(shape)}: add the missing axis, as with x[..., None]."
+            )
+        return (shape[0], *shape[2:])
+
+    def build(self, input_shape: Any = None) -> None:
+        super().build(map_shapes(self._step_shape, input_shape))
+
+    def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
+        batch, steps = jax.tree.leaves(inputs)[0].shape[:2]
+        mask = one_mask(mask)
+        if mask is not None:
+            check_mask(jax.ShapeDtypeStruct(mask.shape[:2], bool), (batch, steps), self.name)
+        takes = signature_of(type(self.layer))
+        more: dict[str, Any] = {"training": training} if takes.takes_training else {}
+        if not takes.takes_mask:
+            mask = None
+        if not self._is_per_sample():
+            return self._step_by_step(inputs, mask, more)
+
+        def join(x: Any) -> Any:
+            return x.reshape(batch * steps, *x.shape[2:])
+
+        if mask is not None:
+            more["mask"] = join(mask)
+        outputs = self.layer(jax.tree.map(join, inputs), **more)
+        return jax.tree.map(lambda y: y.reshape(batch, steps, *y.shape[1:]), outputs)
+
+    def _is_per_sample(self) -> bool:
+        """Whether every sample's result depends on that sample alone."""
+        layers = self.layer.flatten_layers()
+        return all(
+            type(x).__module__.startswith("recurrax.")
+            and not getattr(x, "mixes_batch", False)
+            and not getattr(x, "stateful", False)
+            for x in layers
+        )
+
+    def _step_by_step(self, inputs: Any, mask: Any, more: dict[str, Any]) -> Any:
+        changing = self.layer.non_trainable_variables
+
+        def step(values: list[Any], x: Any) -> Any:
+            x_t, mask_t = x
+            masked = {} if mask_t is None else {"mask": mask_t}
+            with StatelessScope(zip(changing, values, strict=True)) as scope:
+                y = self.layer(x_t, **more, **masked)
+                losses = scope.losses
+                values = [scope.get_current_value(v) for v in changing]
+            return values, (y, losses)
+
+        def time_first(x: Any) -> Any:
+            return jnp.swapaxes(x, 0, 1)
+
+        values, (outputs, losses) = scan(
+            step, [v.value for v in changing], jax.tree.map(time_first, (inputs, mask))
+        )
+        for variable, value in zip(changing, values, strict=True):
+            variable.assign(value)
+        for loss in losses:
+            self.add_loss(loss.sum())
+        return jax.tree.map(time_first, outputs)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        batch, steps = leaf_shapes(input_shape)[0][:2]
+        shape = self.layer.compute_output_shape(map_shapes(self._step_shape, input_shape))
+        return map_shapes(lambda s: (batch, steps, *s[1:]), shape)

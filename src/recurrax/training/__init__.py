@@ -1,0 +1,1 @@
+"""Training: losses, metrics, optimizers, data, callbacks, and `fit` over all of them."""

@@ -1,0 +1,141 @@
+"""Losses between numbers: each function takes `(..., d)` twice and returns `(...)`."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from recurrax.dtypes import epsilon
+from recurrax.registry import serializable
+from recurrax.training.losses.base import FunctionLoss, same_rank
+
+
+def _pair(y_true: Any, y_pred: Any) -> tuple[Array, Array]:
+    y_pred = jnp.asarray(y_pred)
+    return same_rank(jnp.asarray(y_true).astype(y_pred.dtype), y_pred)
+
+
+def mean_squared_error(y_true: Any, y_pred: Any) -> Array:
+    """`mean((y_true - y_pred)²)` over the last axis."""
+    y_true, y_pred = _pair(y_true, y_pred)
+    return jnp.mean(jnp.square(y_true - y_pred), axis=-1)
+
+
+def mean_absolute_error(y_true: Any, y_pred: Any) -> Array:
+    """`mean(|y_true - y_pred|)` over the last axis."""
+    y_true, y_pred = _pair(y_true, y_pred)
+    return jnp.mean(jnp.abs(y_true - y_pred), axis=-1)
+
+
+def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> Array:
+    """`100 * mean(|(y_true - y_pred) / y_true|)` over the last axis."""
+    y_true, y_pred = _pair(y_true, y_pred)
+    share = jnp.abs((y_true - y_pred) / jnp.maximum(jnp.abs(y_true), epsilon()))
+    return 100.0 * jnp.mean(share, axis=-1)
+
+
+def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Array:
+    """`mean((log(y_true + 1) - log(y_pred + 1))²)` over the last axis; below 0 counts as 0."""
+    y_true, y_pred = _pair(y_true, y_pred)
+    log_true = jnp.log(jnp.maximum(y_true, epsilon()) + 1.0)
+    log_pred = jnp.log(jnp.maximum(y_pred, epsilon()) + 1.0)
+    return jnp.mean(jnp.square(log_pred - log_true), axis=-1)
+
+
+def _unit(x: Array, axis: int) -> Array:
+    squares = jnp.sum(jnp.square(x), axis=axis, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.maximum(squares, 1e-12))
+
+
+def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Array:
+    """The negative cosine between the vectors along `axis`."""
+    y_true, y_pred = _pair(y_true, y_pred)
+    return -jnp.sum(_unit(y_true, axis) * _unit(y_pred, axis), axis=axis)
+
+
+def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Array:
+    """`e² / 2` for errors up to `delta`, beyond it `delta * |e| - delta² / 2`; mean over the last
+    axis."""
+    y_true, y_pred = _pair(y_true, y_pred)
+    error = jnp.abs(y_pred - y_true)
+    inside, outside = 0.5 * jnp.square(error), delta * error - 0.5 * delta**2
+    return jnp.mean(jnp.where(error <= delta, inside, outside), axis=-1)
+
+
+def log_cosh(y_true: Any, y_pred: Any) -> Array:
+    """`mean(log(cosh(y_pred - y_true)))` over the last axis."""
+    y_true, y_pred = _pair(y_true, y_pred)
+    error = y_pred - y_true
+    return jnp.mean(error + jax.nn.softplus(-2.0 * error) - float(np.log(2.0)), axis=-1)
+
+
+@serializable("keras.losses")
+class MeanSquaredError(FunctionLoss):
+    """`mean((y_true - y_pred)²)`."""
+
+    function = staticmethod(mean_squared_error)
+
+
+@serializable("keras.losses")
+class MeanAbsoluteError(FunctionLoss):
+    """`mean(|y_true - y_pred|)`."""
+
+    function = staticmethod(mean_absolute_error)
+
+
+@serializable("keras.losses")
+class MeanAbsolutePercentageError(FunctionLoss):
+    """`100 * mean(|(y_true - y_pred) / y_true|)`."""
+
+    function = staticmethod(mean_absolute_percentage_error)
+
+
+@serializable("keras.losses")
+class MeanSquaredLogarithmicError(FunctionLoss):
+    """`mean((log(y_true + 1) - log(y_pred + 1))²)`."""
+
+    function = staticmethod(mean_squared_logarithmic_error)
+
+
+@serializable("keras.losses")
+class LogCosh(FunctionLoss):
+    """`mean(log(cosh(y_pred - y_true)))`."""
+
+    function = staticmethod(log_cosh)
+
+
+@serializable("keras.losses")
+class Huber(FunctionLoss):
+    """Squared error up to `delta`, absolute error beyond it.
+
+    Huber, "Robust Estimation of a Location Parameter", 1964.
+    """
+
+    function = staticmethod(huber)
+
+    def __init__(
+        self,
+        delta: float = 1.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "huber_loss",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(reduction, name, dtype, delta=delta)
+
+
+@serializable("keras.losses")
+class CosineSimilarity(FunctionLoss):
+    """The negative cosine between the vectors along `axis`."""
+
+    function = staticmethod(cosine_similarity)
+
+    def __init__(
+        self,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "cosine_similarity",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(reduction, name, dtype, axis=axis)

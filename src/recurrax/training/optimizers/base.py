@@ -1,0 +1,490 @@
+"""What an optimizer is: an update rule in optax's form, its state in variables in Keras's order."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from recurrax.dtypes import floatx
+from recurrax.naming import auto_name
+from recurrax.registry import deserialize, serialize
+from recurrax.training.schedules import LearningRateSchedule
+from recurrax.variable import Variable
+
+# Slots of one parameter by name.
+Slots = Mapping[str, Array]
+
+
+class Step(NamedTuple):
+    """What an update rule may know: the learning rate, and the number of the update from 1 on."""
+
+    learning_rate: Array
+    number: Array
+
+
+class Optimizer:
+    """Base of optimizers: gradients in, new values of the variables out.
+
+    A rule of its own defines `slot_groups()` and `delta(...)`. All state is in `variables`, in the
+    order in which Keras keeps it: the number of steps, the learning rate, averages, accumulated
+    gradients, slots; `stateless_apply` is a pure function of their values.
+
+    Args:
+        learning_rate: a number, a schedule, or a function without arguments.
+        weight_decay: each step first takes this share, times the learning rate, off each variable.
+        clipnorm: the gradient of each variable is scaled down to this norm.
+        clipvalue: each entry of a gradient is limited to ± this value.
+        global_clipnorm: all gradients together are scaled down to this norm.
+        use_ema: keep an exponential moving average of the variables.
+        ema_momentum: what share of the average stays at each step.
+        ema_overwrite_frequency: every so many steps the variables become their averages; None: at
+            the end of training.
+        loss_scale_factor: the loss is multiplied and the gradients divided by it.
+        gradient_accumulation_steps: an update is made every so many steps, with the mean of their
+            gradients.
+        name: name.
+
+    Raises:
+        ValueError: an argument is out of range or unknown, or two kinds of clipping are asked for.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+        **unknown: Any,
+    ) -> None:
+        unknown.pop("jit_compile", None)
+        if unknown.pop("decay", None):
+            raise ValueError(
+                "decay= is not supported any more: pass "
+                "learning_rate=optimizers.schedules.InverseTimeDecay(...)."
+            )
+        if unknown:
+            raise ValueError(f"{type(self).__name__} has no argument {', '.join(unknown)}.")
+        if sum(clip is not None for clip in (clipnorm, clipvalue, global_clipnorm)) > 1:
+            raise ValueError(
+                "Give one of clipnorm, clipvalue and global_clipnorm, but they are "
+                f"{clipnorm}, {clipvalue} and {global_clipnorm}."
+            )
+        if gradient_accumulation_steps is not None and gradient_accumulation_steps < 2:
+            raise ValueError(
+                "gradient_accumulation_steps must be at least 2, but it is "
+                f"{gradient_accumulation_steps}."
+            )
+        if use_ema and not 0 <= ema_momentum <= 1:
+            raise ValueError(f"ema_momentum must be from 0 to 1, but it is {ema_momentum}.")
+        if use_ema and ema_overwrite_frequency is not None and ema_overwrite_frequency < 1:
+            raise ValueError(
+                f"ema_overwrite_frequency must be at least 1, but it is {ema_overwrite_frequency}."
+            )
+        self.name = name or auto_name(type(self).__name__.lower())
+        self.weight_decay = weight_decay
+        self.clipnorm = clipnorm
+        self.clipvalue = clipvalue
+        self.global_clipnorm = global_clipnorm
+        self.use_ema = use_ema
+        self.ema_momentum = ema_momentum
+        self.ema_overwrite_frequency = ema_overwrite_frequency
+        self.loss_scale_factor = loss_scale_factor
+        self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.built = False
+        self._excluded: tuple[set[int], re.Pattern[str] | None] = (set(), None)
+        self._trainable: list[Variable] = []
+        self._own: list[Variable] = []
+        self._averages: list[Variable] = []
+        self._accumulators: list[Variable] = []
+        self._slots: list[Variable] = []
+        self._iterations = self._variable(np.zeros((), "int32"), "iteration")
+        self._learning_rate = self._checked_learning_rate(learning_rate)
+        self._own = [self._iterations]
+        if isinstance(self._learning_rate, Variable):
+            self._own.append(self._learning_rate)
+
+    # ------------------------------------------------------------------ the rule
+
+    def slot_groups(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the slots that each parameter has. Those of one group stand together."""
+        return ()
+
+    def initial_slot(self, name: str, parameter: Variable) -> np.ndarray | None:
+        """The value of a slot at first; None: this parameter has no such slot."""
+        del name
+        return np.zeros(parameter.shape, parameter.dtype)
+
+    def delta(
+        self, gradient: Array, parameter: Array, slots: Slots, step: Step
+    ) -> tuple[Array, dict[str, Array]]:
+        """What to add to `parameter`, and the new slots."""
+        raise NotImplementedError(f"{type(self).__name__} defines no delta(...).")
+
+    def build_slots(self, parameters: Sequence[Variable]) -> list[Variable]:
+        """The variables of all slots, in Keras's order."""
+        self._slot_keys: list[tuple[int, str]] = []
+        slots = []
+        for group in self.slot_groups():
+            for i, parameter in enumerate(parameters):
+                for name in group:
+                    value = self.initial_slot(name, parameter)
+                    if value is not None:
+                        self._slot_keys.append((i, name))
+                        path = parameter.path.replace("/", "_")
+                        slots.append(self._variable(value, f"{path}_{name}"))
+        return slots
+
+    def update(
+        self, gradients: Sequence[Any], slots: Sequence[Array], parameters: list[Array], step: Step
+    ) -> tuple[list[Array], list[Array]]:
+        """New parameters and slots; a parameter whose gradient is None stays, and so do its slots.
+
+        Args:
+            gradients: one for each parameter.
+            slots: values in the order of `build_slots`.
+            parameters: values.
+            step: learning rate and number.
+        """
+        of: list[dict[str, Array]] = [{} for _ in parameters]
+        for (i, name), value in zip(self._slot_keys, slots, strict=True):
+            of[i][name] = value
+        updated = list(parameters)
+        for i, (gradient, parameter) in enumerate(zip(gradients, parameters, strict=True)):
+            if gradient is not None:
+                rate = step.learning_rate.astype(parameter.dtype)
+                number = step.number.astype(parameter.dtype)
+                change, of[i] = self.delta(
+                    gradient.astype(parameter.dtype), parameter, of[i], Step(rate, number)
+                )
+                updated[i] = parameter + change
+        return updated, [of[i][name] for i, name in self._slot_keys]
+
+    # ------------------------------------------------------------------ state
+
+    def _variable(self, value: Any, name: str) -> Variable:
+        variable = Variable(value, trainable=False, name=name, autocast=False)
+        variable.path = f"{self.name}/{name}"
+        return variable
+
+    def build(self, variables: Iterable[Variable]) -> None:
+        """Make the state for these variables; a second call does nothing."""
+        if self.built:
+            return
+        self._trainable = list(variables)
+
+        def beside(name: str) -> list[Variable]:
+            return [
+                self._variable(np.zeros(v.shape, v.dtype), f"{v.path.replace('/', '_')}_{name}")
+                for v in self._trainable
+            ]
+
+        self._averages = beside("average") if self.use_ema else []
+        self._accumulators = (
+            beside("gradient_accumulator") if self.gradient_accumulation_steps else []
+        )
+        self._slots = self.build_slots(self._trainable)
+        self.built = True
+
+    @property
+    def variables(self) -> list[Variable]:
+        """All state, in Keras's order."""
+        return [*self._own, *self._averages, *self._accumulators, *self._slots]
+
+    @property
+    def iterations(self) -> Any:
+        """How many updates were made."""
+        if self.gradient_accumulation_steps:
+            return self._iterations.value // self.gradient_accumulation_steps
+        return self._iterations
+
+    def _checked_learning_rate(self, rate: Any) -> Any:
+        if isinstance(rate, Mapping):
+            rate = deserialize(rate)
+        if isinstance(rate, LearningRateSchedule) or callable(rate):
+            return rate
+        if not isinstance(rate, int | float | np.number | Array | np.ndarray) or np.ndim(rate):
+            raise ValueError(
+                "learning_rate must be a number, a LearningRateSchedule or a function without "
+                f"arguments, but it is {rate!r}."
+            )
+        return self._variable(np.asarray(rate, floatx()), "learning_rate")
+
+    def _rate_at(self, iteration: Any) -> Any:
+        if isinstance(self._learning_rate, LearningRateSchedule):
+            return self._learning_rate(iteration)
+        return self._learning_rate()
+
+    @property
+    def learning_rate(self) -> Any:
+        """The learning rate of the next step; a number may be assigned to it."""
+        if isinstance(self._learning_rate, Variable):
+            return self._learning_rate
+        return self._rate_at(self._iterations.value)
+
+    @learning_rate.setter
+    def learning_rate(self, rate: Any) -> None:
+        if isinstance(self._learning_rate, LearningRateSchedule) and not callable(rate):
+            raise TypeError(
+                f"This optimizer follows a {type(self._learning_rate).__name__}, so that its "
+                "learning rate cannot be set: make it with a number to set it later."
+            )
+        if isinstance(self._learning_rate, Variable) and not callable(rate):
+            self._learning_rate.assign(np.asarray(rate, self._learning_rate.dtype))
+            return
+        self._learning_rate = self._checked_learning_rate(rate)
+        self._own = [self._iterations]
+        if isinstance(self._learning_rate, Variable):
+            self._own.append(self._learning_rate)
+
+    lr = learning_rate
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set all of `variables`.
+
+        Raises:
+            ValueError: another number or shape.
+        """
+        variables = self.variables
+        if not self.built or len(weights) != len(variables):
+            raise ValueError(
+                f"{self.name} has {len(variables)} variables, but {len(weights)} values were "
+                "given: build it with the model's trainable_variables first."
+            )
+        for variable, weight in zip(variables, weights, strict=True):
+            variable.assign(weight)
+
+    def exclude_from_weight_decay(
+        self, var_list: Iterable[Variable] | None = None, var_names: Iterable[str] | None = None
+    ) -> None:
+        """Variables that weight decay leaves alone: by object, or by a part of their name.
+
+        Raises:
+            ValueError: the optimizer has been built.
+        """
+        if self.built:
+            raise ValueError("exclude_from_weight_decay must be called before the first step.")
+        pattern = re.compile("|".join(set(var_names))) if var_names else None
+        self._excluded = ({id(v) for v in var_list or ()}, pattern)
+
+    def _decays(self, variable: Variable) -> bool:
+        ids, pattern = self._excluded
+        return id(variable) not in ids and not (pattern and pattern.search(variable.name))
+
+    # ------------------------------------------------------------------ a step
+
+    def scale_loss(self, loss: Any) -> Any:
+        """The loss that gradients are to be taken of."""
+        return loss if self.loss_scale_factor is None else loss * self.loss_scale_factor
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Variable]]) -> Any:
+        """One step with pairs of a gradient and its variable."""
+        gradients, variables = zip(*grads_and_vars, strict=True)
+        self.apply(list(gradients), list(variables))
+        return self._iterations
+
+    def apply(
+        self, grads: Sequence[Any], trainable_variables: Sequence[Variable] | None = None
+    ) -> None:
+        """One step: changes the variables that the optimizer was built with.
+
+        Raises:
+            ValueError: variables that it was not built with, or another number of gradients.
+        """
+        if trainable_variables is not None:
+            self.build(trainable_variables)
+            place = {id(v): i for i, v in enumerate(self._trainable)}
+            ordered: list[Any] = [None] * len(self._trainable)
+            for gradient, variable in zip(grads, trainable_variables, strict=True):
+                if id(variable) not in place:
+                    raise ValueError(
+                        f"Variable {variable.path!r} is not one that {self.name} was built with: "
+                        "make a new optimizer for other variables."
+                    )
+                ordered[place[id(variable)]] = gradient
+            grads = ordered
+        parameters, state = self.stateless_apply(
+            [v.value for v in self.variables], grads, [v.value for v in self._trainable]
+        )
+        for variable, value in zip(self._trainable, parameters, strict=True):
+            variable.assign(value)
+        for variable, value in zip(self.variables, state, strict=True):
+            variable.assign(value)
+
+    def stateless_apply(
+        self, optimizer_variables: Sequence[Any], grads: Sequence[Any], trainable_variables: Any
+    ) -> tuple[list[Any], list[Any]]:
+        """One step as a pure function.
+
+        Args:
+            optimizer_variables: values of `variables`.
+            grads: a gradient for each trainable variable.
+            trainable_variables: their values.
+
+        Returns:
+            The new values of the trainable variables and of `variables`.
+
+        Raises:
+            ValueError: the optimizer is not built, or a list has another length.
+        """
+        self._check(optimizer_variables, grads, trainable_variables)
+        own, averages, accumulated, slots = self._parted(optimizer_variables)
+        iteration = own[0]
+        rate = own[1] if len(own) > 1 else jnp.asarray(self._rate_at(iteration), floatx())
+        grads = list(grads)
+        if self.loss_scale_factor is not None:
+            grads = [None if g is None else g / self.loss_scale_factor for g in grads]
+        old = list(trainable_variables)
+        every = self.gradient_accumulation_steps
+        updates = iteration // every if every else iteration
+        step = Step(rate, updates + 1)
+        if every:
+            total = [
+                a if g is None else g.astype(a.dtype) + a
+                for g, a in zip(grads, accumulated, strict=True)
+            ]
+            new, accumulated, slots = jax.lax.cond(
+                (iteration + 1) % every == 0,
+                lambda: self._accumulated_step(total, slots, old, step),
+                lambda: (old, total, list(slots)),
+            )
+        else:
+            new, slots = self._one_step(grads, slots, old, step)
+        new = [
+            p if v.constraint is None else v.constraint(p)
+            for v, p in zip(self._trainable, new, strict=True)
+        ]
+        if self.use_ema:
+            new, averages = self._averaged(new, averages, updates)
+        return new, [iteration + 1, *own[1:], *averages, *accumulated, *slots]
+
+    def _check(self, state: Sequence[Any], grads: Sequence[Any], values: Sequence[Any]) -> None:
+        if not self.built:
+            raise ValueError(
+                f"{self.name} has no state yet: call optimizer.build(trainable_variables) first."
+            )
+        for what, given, wanted in (
+            ("values of optimizer.variables", len(state), len(self.variables)),
+            ("gradients", len(grads), len(self._trainable)),
+            ("values of trainable variables", len(values), len(self._trainable)),
+        ):
+            if given != wanted:
+                raise ValueError(f"{self.name} needs {wanted} {what}, but {given} were given.")
+
+    def _parted(self, values: Sequence[Any]) -> list[list[Any]]:
+        parts, start = [], 0
+        for group in (self._own, self._averages, self._accumulators, self._slots):
+            parts.append(list(values[start : start + len(group)]))
+            start += len(group)
+        return parts
+
+    def _accumulated_step(self, total: list[Any], slots: Any, old: list[Any], step: Step) -> Any:
+        mean = [t / self.gradient_accumulation_steps for t in total]
+        new, slots = self._one_step(mean, slots, old, step)
+        return new, [jnp.zeros_like(t) for t in total], slots
+
+    def _one_step(self, grads: Any, slots: Any, old: list[Any], step: Step) -> Any:
+        grads = clip(grads, self.clipnorm, self.clipvalue, self.global_clipnorm)
+        if self.weight_decay is not None:
+            old = [
+                p - p * self.weight_decay * step.learning_rate.astype(p.dtype)
+                if g is not None and self._decays(v)
+                else p
+                for v, p, g in zip(self._trainable, old, grads, strict=True)
+            ]
+        new, slots = self.update(grads, slots, old, step)
+        return new, list(slots)
+
+    def _averaged(self, new: list[Any], averages: list[Any], updates: Any) -> Any:
+        momentum = jnp.where(updates == 0, 0.0, self.ema_momentum)
+        averages = [
+            (momentum * a + (1 - momentum) * p).astype(a.dtype)
+            for a, p in zip(averages, new, strict=True)
+        ]
+        if self.ema_overwrite_frequency:
+            now = (updates + 1) % self.ema_overwrite_frequency == 0
+            new = [jnp.where(now, a, p) for a, p in zip(averages, new, strict=True)]
+        return new, averages
+
+    def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
+        """At the end of training: with `use_ema`, the variables become their averages."""
+        if self.use_ema and self.built:
+            place = {id(v): a for v, a in zip(self._trainable, self._averages, strict=True)}
+            for variable in var_list:
+                if id(variable) in place:
+                    variable.assign(place[id(variable)].value)
+
+    # ------------------------------------------------------------------ configuration
+
+    def save_own_variables(self, store: Any) -> None:
+        """Put the values of `variables` into `store`, under "0", "1", ..."""
+        for i, variable in enumerate(self.variables):
+            store[str(i)] = variable.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """Take the values of `variables` out of `store`.
+
+        Raises:
+            ValueError: another number of values.
+        """
+        values = [store[str(i)] for i in range(len(store.keys()))]
+        self.set_weights([np.asarray(value) for value in values])
+
+    def get_config(self) -> dict[str, Any]:
+        rate = self._learning_rate
+        return {
+            "name": self.name,
+            "learning_rate": float(rate.numpy()) if isinstance(rate, Variable) else serialize(rate),
+            "weight_decay": self.weight_decay,
+            "clipnorm": self.clipnorm,
+            "global_clipnorm": self.global_clipnorm,
+            "clipvalue": self.clipvalue,
+            "use_ema": self.use_ema,
+            "ema_momentum": self.ema_momentum,
+            "ema_overwrite_frequency": self.ema_overwrite_frequency,
+            "loss_scale_factor": self.loss_scale_factor,
+            "gradient_accumulation_steps": self.gradient_accumulation_steps,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> "Optimizer":
+        rate = config.get("learning_rate")
+        if isinstance(rate, Mapping):
+            config = {**config, "learning_rate": deserialize(rate, custom_objects)}
+        return cls(**config)
+
+
+def clip(
+    grads: list[Any],
+    norm: float | None = None,
+    value: float | None = None,
+    global_norm: float | None = None,
+) -> list[Any]:
+    """Gradients limited by their own norms, by value, or by the norm of all of them."""
+
+    def scaled(g: Array, limit: float, squares: Array) -> Array:
+        return g * limit / jnp.maximum(jnp.sqrt(squares), limit)
+
+    each: Callable[[Array], Array]
+    if norm:
+        each = lambda g: scaled(g, norm, jnp.sum(jnp.square(g)))  # noqa: E731
+    elif value:
+        each = lambda g: jnp.clip(g, -value, value)  # noqa: E731
+    elif global_norm:
+        total = sum(jnp.sum(jnp.square(g)) for g in grads if g is not None)
+        each = lambda g: scaled(g, global_norm, jnp.asarray(total))  # noqa: E731
+    else:
+        return grads
+    return [None if g is None else each(g) for g in grads]

@@ -1,0 +1,158 @@
+"""Streams against the model on the whole sequence."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import recurrax as keras
+from recurrax import layers
+from recurrax.models import host_step
+
+
+def _x(*shape: int) -> np.ndarray:
+    return np.random.default_rng(1).standard_normal(shape, np.float32)
+
+
+def _last(model, x):
+    y = np.asarray(model(x))
+    return y[:, -1] if y.ndim == 3 else y
+
+
+def _streamed(model, x):
+    stream = model.stream(batch_size=len(x))
+    return [stream.step(x[:, t]) for t in range(x.shape[1])], stream
+
+
+class Counter(layers.Layer):
+    """A running mean whose number of steps is a weight that the step itself changes."""
+
+    state_size = output_size = 3
+
+    def build(self, input_shape):
+        self.seen = self.add_weight((), "zeros", trainable=False, name="seen")
+
+    def call(self, inputs, states):
+        self.seen.assign(self.seen + 1)
+        mean = states[0] + (inputs - states[0]) / self.seen.value
+        return mean * 2, [mean]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: layers.LSTM(5),
+        lambda: layers.LSTM(5, return_sequences=True, activation="relu"),
+        lambda: layers.GRU(5),
+        lambda: layers.GRU(5, reset_after=False, return_sequences=True),
+        lambda: layers.SimpleRNN(5, activation="softsign"),
+        lambda: layers.LSTM(5, stateful=True),
+        lambda: layers.RNN(Counter(), return_sequences=True),
+    ],
+)
+def test_equals_the_whole_sequence(layer):
+    model = keras.Sequential([keras.Input(batch_shape=(2, None, 3)), layer()])
+    x = _x(2, 6, 3)
+    model(x)
+    model.reset_states()
+    for variable in model.non_trainable_variables:
+        variable.assign(np.zeros(variable.shape))
+    steps, stream = _streamed(model, x)
+    assert stream.runner == "numpy"
+    np.testing.assert_allclose(steps[-1], _last(model, x), atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 40])
+def test_a_deep_model_with_masks_on_either_runner(rows):
+    model = keras.Sequential(
+        [
+            layers.Embedding(9, 4, mask_zero=True),
+            layers.GRU(5, return_sequences=True),
+            layers.Dropout(0.5),
+            layers.LSTM(6),
+            layers.Dense(3, "softmax"),
+        ]
+    )
+    ids = np.random.default_rng(0).integers(0, 9, (rows, 7))
+    ids[0, [0, 3, 6]] = 0
+    steps, stream = _streamed(model, ids)
+    assert stream.runner == ("numpy" if rows == 1 else "xla (more than 16 rows)")
+    for t, y in list(enumerate(steps))[::3]:
+        np.testing.assert_allclose(y, model(ids[:, : t + 1]), atol=1e-6)
+    with pytest.raises(ValueError, match="integers from 0 to 8"):
+        stream.step(np.full(rows, 9))
+
+
+def test_what_numpy_is_not_asked_to_do_is_compiled():
+    class Sorting(layers.Layer):
+        state_size = output_size = 3
+
+        def call(self, inputs, states):
+            h = jnp.sort(inputs + states[0])
+            return h, [h]
+
+    model = keras.Sequential([keras.Input((None, 3)), layers.RNN(Sorting())])
+    x = _x(1, 4, 3)
+    steps, stream = _streamed(model, x)
+    assert stream.runner == "xla (operation sort)"
+    np.testing.assert_allclose(steps[-1], model(x), atol=1e-6)
+
+
+def test_state_reset_and_copy():
+    model = keras.Sequential([keras.Input((None, 3)), layers.LSTM(4, name="memory")])
+    x = _x(1, 3, 3)
+    stream = model.stream()
+    first = stream.step(x[:, 0])
+    fork = stream.copy()
+    second = stream.step(x[:, 1])
+    np.testing.assert_array_equal(fork.step(x[:, 1]), second)
+    saved = stream.state
+    assert [s.shape for s in saved["memory"]] == [(1, 4), (1, 4)]
+    third = stream.step(x[:, 2])
+    second[:] = 0  # what the caller does to an output does not reach the state
+    stream.state = saved
+    np.testing.assert_array_equal(stream.step(x[:, 2]), third)
+    stream.reset()
+    np.testing.assert_array_equal(stream.step(x[:, 0]), first)
+    with pytest.raises(ValueError, match="expected a state like"):
+        stream.state = {"memory": [np.zeros((1, 4))]}
+
+
+def test_models_that_need_several_steps_are_refused():
+    def model(*middle):
+        return keras.Sequential([keras.Input((None, 3)), *middle])
+
+    with pytest.raises(ValueError, match="from the last step to the first"):
+        model(layers.LSTM(4, go_backwards=True)).stream()
+
+    class Mean(layers.Layer):
+        def call(self, inputs):
+            return jnp.mean(inputs, axis=1)
+
+    with pytest.raises(ValueError, match="looks at several steps"):
+        model(layers.LSTM(4, return_sequences=True), Mean()).stream()
+    with pytest.raises(ValueError, match="before its input's shape is known"):
+        keras.Sequential([layers.Dense(3)]).stream()
+    with pytest.raises(ValueError, match="positive batch_size"):
+        model(layers.LSTM(4)).stream(0)
+    stream = model(layers.LSTM(4)).stream()
+    with pytest.raises(ValueError, match=r"shape \(1, 3\)"):
+        stream.step(np.zeros((1, 1, 3)))
+
+
+def test_numpy_text_of_many_operations():
+    import jax
+
+    def step(table, x, ids):
+        rows = jnp.take(table, ids, axis=0, mode="clip")
+        y = jnp.where(x > 0, x**2, jnp.log1p(jnp.abs(x))) @ jnp.exp(table[:3].T)
+        y = jax.nn.softmax(y) + jax.nn.gelu(y) - jax.nn.softplus(-y)
+        y = y * jax.lax.rsqrt(jnp.var(y, axis=-1, keepdims=True) + 1e-3)
+        parts = jnp.split(jnp.concatenate([y, rows], -1), 2, axis=-1)
+        low = jnp.minimum(parts[0], parts[1][:, ::-1]).max(axis=0)
+        return [y, low, jnp.argmax(y, -1), (ids != 0).astype(jnp.float32), jnp.ones(3) * 1e38 * 10]
+
+    table, x, ids = _x(5, 3), _x(4, 3), np.array([0, 1, 7, 2], np.int32)
+    program = host_step.compile_step(jax.make_jaxpr(step)(table, x, ids), [table])
+    for ours, theirs in zip(program(x, ids), step(table, x, ids), strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-6)
