@@ -19,6 +19,7 @@ from recurrax import regularizers as regularizers
 from recurrax import saving as saving
 from recurrax import tree as tree
 from recurrax import utils as utils
+from recurrax import view as view
 from recurrax.constraints import Constraint as Constraint
 from recurrax.dtypes import DTypePolicy as DTypePolicy
 from recurrax.initializers import Initializer as Initializer
@@ -26,6 +27,8 @@ from recurrax.layers import Input as Input
 from recurrax.layers import InputSpec as InputSpec
 from recurrax.layers import Layer as Layer
 from recurrax.layers.graph import SymbolicTensor as KerasTensor
+from recurrax.loop import Explanation as Explanation
+from recurrax.loop import explain as explain
 from recurrax.loop import scan as scan
 from recurrax.losses import Loss as Loss
 from recurrax.metrics import Metric as Metric
@@ -42,6 +45,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Constraint",
     "DTypePolicy",
+    "Explanation",
     "Initializer",
     "Input",
     "InputSpec",
@@ -61,6 +65,7 @@ __all__ = [
     "config",
     "constraints",
     "dtype_policies",
+    "explain",
     "initializers",
     "layers",
     "losses",
@@ -76,4 +81,5 @@ __all__ = [
     "scan",
     "tree",
     "utils",
+    "view",
 ]

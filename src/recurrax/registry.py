@@ -5,6 +5,7 @@ caller registered it. Nothing outside this table is ever looked up: no module is
 attribute is fetched by a name that a file gives.
 """
 
+import collections
 import contextlib
 import difflib
 import functools
@@ -33,17 +34,28 @@ _scope = _Scope()
 
 
 class _Saving:
-    """Which objects have been written: one that two hold is marked as the same in both places."""
+    """Which objects have been written: each has a number, by which it is found again."""
 
     def __init__(self) -> None:
-        self.records: dict[int, tuple[Any, dict[str, Any]]] = {}
+        self.numbers: dict[int, tuple[Any, int]] = {}
+        self.times: collections.Counter[int] = collections.Counter()
 
     def mark(self, thing: Any, record: dict[str, Any]) -> dict[str, Any]:
-        number = len(self.records)
-        _, first = self.records.setdefault(id(thing), (thing, record))
-        if first is not record:
-            record["shared_object_id"] = first.setdefault("shared_object_id", number)
-        return record
+        _, number = self.numbers.setdefault(id(thing), (thing, len(self.numbers)))
+        self.times[number] += 1
+        return {**record, "shared_object_id": number}
+
+    def without_single(self, data: Any) -> Any:
+        """`data` without the numbers of objects that stand in one place only."""
+        if isinstance(data, Mapping):
+            return {
+                key: self.without_single(value)
+                for key, value in data.items()
+                if key != "shared_object_id" or self.times[value] > 1
+            }
+        if isinstance(data, list | tuple):
+            return [self.without_single(item) for item in data]
+        return data
 
 
 class _Loading:
@@ -134,14 +146,23 @@ def custom_object_scope(objects: Mapping[str, Any]) -> Iterator[None]:
 CustomObjectScope = custom_object_scope
 
 
-@contextlib.contextmanager
-def saving_scope() -> Iterator[None]:
-    """Inside, `serialize` marks objects that stand in several places as the same."""
+def serialize_with_sharing(thing: Any) -> Any:
+    """`serialize(thing)`, where an object that stands in several places is marked as the same."""
     outer, _scope.saving = _scope.saving, _Saving()
     try:
-        yield
+        return _scope.saving.without_single(serialize(thing))
     finally:
         _scope.saving = outer
+
+
+def count_made() -> None:
+    """Count one more thing that a configuration makes, such as a call of a layer.
+
+    Raises:
+        ValueError: they are more than the enclosing `loading_scope` allows.
+    """
+    if _scope.loading is not None:
+        _scope.loading.count()
 
 
 @contextlib.contextmanager
@@ -280,11 +301,11 @@ def find_class(record: Mapping[str, Any], custom_objects: Mapping[str, Any] | No
 
 
 def _same(ours: str, theirs: str) -> bool:
-    return (
-        theirs.removeprefix("keras.src.")
-        .removeprefix("keras.")
-        .startswith(ours.removeprefix("keras.").split(".")[0])
-    )
+    """Whether two modules of Keras are of one family, such as `keras.losses` and
+    `keras.src.losses.losses`; `keras` itself is of every family.
+    """
+    ours, theirs = (m.removeprefix("keras.").removeprefix("src.") for m in (ours, theirs))
+    return theirs == "keras" or theirs.split(".")[0] == ours.split(".")[0]
 
 
 def _all_names() -> list[str]:

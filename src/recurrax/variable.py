@@ -137,8 +137,6 @@ class Variable:
         self.name = name or "variable"
         self.path = "/".join((*_context.names, self.name))
         self.trainable = trainable
-        # A file lists the weights made to be trained first, also where they are frozen by now.
-        self.made_trainable = trainable
         self.autocast = autocast
         self.regularizer: Callable[[Array], Array] | None = None
         self.constraint: Callable[[Array], Array] | None = None

@@ -11,7 +11,6 @@ import pickle
 import time
 
 import h5py
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -272,7 +271,7 @@ def test_states_larger_than_the_file_are_never_made():
     data = model_bytes(rx.Sequential(layers))
 
     def change(config):
-        config["config"]["layers"][0]["config"]["batch_shape"] = [2**40, 3, 2]
+        config["config"]["layers"][1]["build_config"]["input_shape"] = [2**40, 3, 2]
 
     refused(with_config(change, data), "leaves room")
 
@@ -387,8 +386,7 @@ def test_a_function_that_the_caller_registered_is_not_run_in_place_of_a_class(go
 
 
 def test_a_good_file_still_loads_under_watch(good):
-    x = jnp.ones((1, 3, 2))
-    assert load_model(io.BytesIO(good))(x).shape == (1, 1)
+    assert load_model(io.BytesIO(good)).output_shape == (None, 1)
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/stdin", "/"])

@@ -121,17 +121,17 @@ class MultiHeadAttention(Layer):
     def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
         heads, outputs = self.num_heads, self.output_features or (query_shape[-1],)
         into = "abc,cde->abde"
-        self._query_dense = self._projection(into, (None, heads, self.key_dim), "de", "query")
-        self._key_dense = self._projection(into, (None, heads, self.key_dim), "de", "key")
-        self._value_dense = self._projection(into, (None, heads, self.value_dim), "de", "value")
+        self.query_dense = self._projection(into, (None, heads, self.key_dim), "de", "query")
+        self.key_dense = self._projection(into, (None, heads, self.key_dim), "de", "key")
+        self.value_dense = self._projection(into, (None, heads, self.value_dim), "de", "value")
         letters = "efgh"[: len(outputs)]
-        self._output_dense = self._projection(
+        self.output_dense = self._projection(
             f"abcd,cd{letters}->ab{letters}", (None, *outputs), letters, "attention_output"
         )
-        self._query_dense.build(query_shape)
-        self._key_dense.build(key_shape or value_shape)
-        self._value_dense.build(value_shape)
-        self._output_dense.build((*query_shape[:-1], heads, self.value_dim))
+        self.query_dense.build(query_shape)
+        self.key_dense.build(key_shape or value_shape)
+        self.value_dense.build(value_shape)
+        self.output_dense.build((*query_shape[:-1], heads, self.value_dim))
 
     def call(
         self,
@@ -160,13 +160,13 @@ class MultiHeadAttention(Layer):
                 seen = mask if seen is None else seen & mask
         if seen is not None and seen.ndim == 3:
             seen = seen[:, None]  # the same for all heads
-        q = self._query_dense(query) * (1 / math.sqrt(self.key_dim))
-        k, v = self._key_dense(key), self._value_dense(value)
+        q = self.query_dense(query) * (1 / math.sqrt(self.key_dim))
+        k, v = self.key_dense(key), self.value_dense(value)
         weights = weights_of(jnp.einsum("bqhd,bkhd->bhqk", q, k), seen)
         used = weights
         if training and self.dropout > 0:
             used = dropped(weights, self.dropout, self.seed_generator)
-        result = self._output_dense(jnp.einsum("bhqk,bkhd->bqhd", used, v))
+        result = self.output_dense(jnp.einsum("bhqk,bkhd->bqhd", used, v))
         return (result, weights) if return_attention_scores else result
 
     def get_config(self) -> dict[str, Any]:

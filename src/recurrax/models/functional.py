@@ -19,7 +19,7 @@ from recurrax.models.network import Network, with_fresh_inputs
 from recurrax.registry import serializable
 
 
-@serializable("keras.models")
+@serializable("keras.src.models.functional")
 class Functional(Model):
     """A model made of the graph that calls on symbolic tensors left between inputs and outputs.
 

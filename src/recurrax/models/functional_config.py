@@ -1,5 +1,6 @@
 """A functional model as data, in Keras 3's format."""
 
+import collections
 import inspect
 from typing import Any
 
@@ -7,7 +8,7 @@ from recurrax.layers import operation_config
 from recurrax.layers.graph import SymbolicTensor, replace_symbols
 from recurrax.layers.input_layer import InputLayer
 from recurrax.layers.operation import Operation
-from recurrax.registry import custom_object_scope, deserialize, serialize
+from recurrax.registry import count_made, custom_object_scope, deserialize, serialize
 
 
 def made_like_functional(cls: type) -> bool:
@@ -103,7 +104,7 @@ def from_config(cls: type, config: dict[str, Any], custom_objects: Any) -> Any:
     """
     config = dict(config)
     layers: dict[str, Any] = {}
-    waiting: list[tuple[str, Any]] = []
+    calls: dict[str, list[Any]] = {}
     made: dict[tuple[str, int], list[Any]] = {}
     name = config.pop("name", None)
     with custom_object_scope(custom_objects or {}):
@@ -112,11 +113,13 @@ def from_config(cls: type, config: dict[str, Any], custom_objects: Any) -> Any:
                 {k: v for k, v in data.items() if k not in ("name", "inbound_nodes")}
             )
             layer_name = data.get("name", getattr(layer, "name", None))
+            if layer_name in layers:
+                raise ValueError(f"Two layers of the configuration are named {layer_name!r}.")
             layers[layer_name] = layer
             if isinstance(layer, InputLayer):
                 made[layer_name, 0] = [layer.output]
-            waiting += [(layer_name, call) for call in data["inbound_nodes"]]
-        _call_all(layers, waiting, made)
+            calls[layer_name] = list(data["inbound_nodes"])
+        _call_all(layers, calls, made)
 
     def tensors(tree: Any) -> Any:
         if isinstance(tree, list | tuple) and len(tree) == 3 and isinstance(tree[0], str):
@@ -137,34 +140,36 @@ def from_config(cls: type, config: dict[str, Any], custom_objects: Any) -> Any:
 
 def _call_all(
     layers: dict[str, Any],
-    waiting: list[tuple[str, Any]],
+    calls: dict[str, list[Any]],
     made: dict[tuple[str, int], list[Any]],
 ) -> None:
-    """Make each call as soon as what it is called on is there."""
-    while waiting:
-        left = []
-        for name, call in waiting:
+    """Make the calls of each layer in order, each as soon as what it is called on is there."""
+    ready = collections.deque(calls)
+    waiting: dict[Any, list[str]] = {}
+    done = dict.fromkeys(calls, 0)
+    while ready:
+        name = ready.popleft()
+        while done[name] < len(calls[name]):
             try:
-                args, kwargs = _arguments(call, made)
-            except KeyError:
-                left.append((name, call))
-                continue
-            if any(other == name for other, _ in left):  # its calls are made in their order
-                left.append((name, call))
-                continue
+                args, kwargs = _arguments(calls[name][done[name]], made)
+            except KeyError as missing:
+                waiting.setdefault(missing.args[0], []).append(name)
+                break
+            count_made()
             if kwargs.get("training") is False:
                 del kwargs["training"]
             layer = layers[name]
             layer(*args, **kwargs)
-            number = sum(1 for made_by, _ in made if made_by == name)
-            made[name, number] = _leaves(layer._nodes[-1].outputs)
-        if len(left) == len(waiting):
-            names = sorted({name for name, _ in left})
-            raise ValueError(
-                f"The configuration of the model is not connected: the layers {names} are called "
-                "on tensors that it does not hold."
-            )
-        waiting = left
+            place = (name, done[name])
+            made[place] = _leaves(layer._nodes[-1].outputs)
+            done[name] += 1
+            ready.extend(waiting.pop(place, ()))
+    left = [name for name, number in done.items() if number < len(calls[name])]
+    if left:
+        raise ValueError(
+            f"The configuration of the model is not connected: the layers {left[:8]} are called "
+            "on tensors that it does not hold."
+        )
 
 
 def _arguments(call: Any, made: dict[tuple[str, int], list[Any]]) -> tuple[list[Any], dict]:

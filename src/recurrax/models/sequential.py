@@ -14,7 +14,7 @@ from recurrax.registry import deserialize, serializable
 from recurrax.variable import name_scope
 
 
-@serializable("keras", "keras.models")
+@serializable("keras")
 class Sequential(Model):
     """Layers one after the other, each fed with what the one before returns.
 

@@ -38,8 +38,7 @@ def to_record(model: Any, with_compile: bool = True) -> dict[str, Any]:
                 "code: write the function as a subclass of Layer with "
                 "@register_keras_serializable()."
             )
-    with registry.saving_scope():
-        record = registry.serialize(model)
+    record = registry.serialize_with_sharing(model)
     if not with_compile:
         record.pop("compile_config", None)
     return record

@@ -12,6 +12,7 @@ _MODULES = (
     "keras.regularizers",
     "keras.constraints",
     "keras",
+    "keras.src.models.functional",
 )
 _RENAMED = {"Model": "Functional", "Policy": "DTypePolicy"}
 _DROPPED = {

@@ -86,7 +86,7 @@ def fill(model: Any, file: File, by_name: bool = False, skip_mismatch: bool = Fa
 
 def _in_order(layer: Layer) -> list[Any]:
     """Weights made to be trained, then the others, as tf.keras 2 lists those of a layer."""
-    return sorted(layer.weights, key=lambda variable: not variable.made_trainable)
+    return sorted(layer.weights, key=lambda variable: not variable.trainable)
 
 
 def _root(file: File) -> str:

@@ -41,7 +41,7 @@ class Node:
         if not isinstance(self.owner, Layer):
             return list(self.owner.variables)
         own = tracking.own_variables(self.owner)
-        return sorted(own, key=lambda variable: not variable.made_trainable)
+        return sorted(own, key=lambda variable: not variable.trainable)
 
 
 def walk(root: Any, path: str = "") -> list[Node]:
@@ -114,8 +114,15 @@ def _attributes(owner: Any) -> Iterator[tuple[str, Any]]:
 
 def is_graph(owner: Any) -> bool:
     """Whether `owner` is a model whose list of layers says everything."""
-    graphs = (registry.builtin_classes("keras").get(n) for n in ("Sequential", "Functional"))
-    return isinstance(owner, tuple(g for g in graphs if g is not None))
+    return isinstance(owner, tuple(filter(None, map(_model_class, _GRAPHS))))
+
+
+_GRAPHS = [("keras", "Sequential"), ("keras.src.models.functional", "Functional")]
+
+
+def _model_class(place: tuple[str, str]) -> type | None:
+    module, name = place
+    return registry.builtin_classes(module).get(name)
 
 
 def _own_properties(cls: type) -> Iterator[str]:

@@ -21,7 +21,8 @@ class Logs(dict):
     def ready(self) -> bool:
         """Whether reading would not wait."""
         if self._pending:
-            return all(v.is_ready() for v in super().values() if isinstance(v, jax.Array))
+            arrays: list[Any] = [v for v in super().values() if isinstance(v, jax.Array)]
+            return all(array.is_ready() for array in arrays)
         return True
 
     def fetch(self) -> "Logs":

@@ -50,7 +50,8 @@ class CompiledStep:
 
         def several(state: Any, watch: Any, data: Any) -> Any:
             def body(carry: Any, batch: Any) -> Any:
-                logs, *new = once(*carry, batch)
+                state, watch = carry
+                logs, *new = once(state, watch, batch)
                 # A loop's state keeps its types: weak ones are made strong.
                 new = jax.tree.map(lambda n, old: jnp.asarray(n, old.dtype), tuple(new), carry)
                 return new, logs
