@@ -31,8 +31,10 @@ def same_weights(ours, theirs, seed=7):
     assert [tuple(w.shape) for w in ours.weights] == [tuple(w.shape) for w in theirs.weights]
     assert [w.name for w in ours.weights] == [w.name for w in theirs.weights]
     values = [0.4 * draw(w.shape, seed + i) for i, w in enumerate(theirs.weights)]
-    values = [np.abs(v) if w.name == "moving_variance" else v
-              for v, w in zip(values, theirs.weights, strict=True)]
+    values = [
+        np.abs(v) if w.name == "moving_variance" else v
+        for v, w in zip(values, theirs.weights, strict=True)
+    ]
     ours.set_weights(values)
     theirs.set_weights(values)
 

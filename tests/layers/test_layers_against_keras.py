@@ -5,10 +5,10 @@ import json
 import keras
 import numpy as np
 import pytest
+from tests.layers.against_keras import compare, draw, same_weights
 
 import recurrax
 from recurrax import registry
-from tests.layers.against_keras import compare, draw, same_weights
 
 SEQUENCE, IMAGE, VECTOR = (2, 5, 4), (2, 6, 5, 3), (2, 4)
 SAME = [SEQUENCE, SEQUENCE]
@@ -16,8 +16,11 @@ SAME = [SEQUENCE, SEQUENCE]
 CASES = [
     ("Dense", {"units": 3, "activation": "relu"}, SEQUENCE),
     ("Dense", {"units": 3, "use_bias": False, "kernel_regularizer": "l2"}, VECTOR),
-    ("EinsumDense", {"equation": "abc,cd->abd", "output_shape": (5, 3), "bias_axes": "d"},
-     SEQUENCE),
+    (
+        "EinsumDense",
+        {"equation": "abc,cd->abd", "output_shape": (5, 3), "bias_axes": "d"},
+        SEQUENCE,
+    ),
     ("Activation", {"activation": "softmax"}, SEQUENCE),
     ("ReLU", {"negative_slope": 0.1, "max_value": 1.0}, SEQUENCE),
     ("LeakyReLU", {}, SEQUENCE),
@@ -65,10 +68,30 @@ CASES = [
     ("SpatialDropout1D", {"rate": 0.4, "seed": 3}, SEQUENCE),
     ("GaussianNoise", {"stddev": 0.3, "seed": 3}, SEQUENCE),
     ("ConvLSTM1D", {"filters": 3, "kernel_size": 2, "return_sequences": True}, (2, 3, 5, 2)),
-    ("ConvLSTM1D", {"filters": 2, "kernel_size": 2, "dropout": 0.3, "recurrent_dropout": 0.2,
-                    "seed": 2, "return_state": True}, (2, 3, 5, 2)),
-    ("ConvLSTM2D", {"filters": 3, "kernel_size": 2, "strides": 2, "padding": "same",
-                    "return_state": True, "go_backwards": True}, (2, 3, 5, 4, 2)),
+    (
+        "ConvLSTM1D",
+        {
+            "filters": 2,
+            "kernel_size": 2,
+            "dropout": 0.3,
+            "recurrent_dropout": 0.2,
+            "seed": 2,
+            "return_state": True,
+        },
+        (2, 3, 5, 2),
+    ),
+    (
+        "ConvLSTM2D",
+        {
+            "filters": 3,
+            "kernel_size": 2,
+            "strides": 2,
+            "padding": "same",
+            "return_state": True,
+            "go_backwards": True,
+        },
+        (2, 3, 5, 4, 2),
+    ),
     ("ConvLSTM3D", {"filters": 2, "kernel_size": 2, "dilation_rate": 2}, (2, 2, 4, 4, 4, 2)),
 ]
 NAMES = [f"{name}-{index}" for index, (name, _, _) in enumerate(CASES)]
@@ -92,7 +115,11 @@ def test_outputs_and_gradients_agree(name, options, shape):
         layer.build(shape)
     same_weights(ours, theirs)
     training = name in (
-        "BatchNormalization", "Dropout", "SpatialDropout1D", "GaussianNoise", "ConvLSTM1D"
+        "BatchNormalization",
+        "Dropout",
+        "SpatialDropout1D",
+        "GaussianNoise",
+        "ConvLSTM1D",
     )
     compare(ours, theirs, inputs, **({"training": True} if training else {}))
 
@@ -102,10 +129,16 @@ def test_shapes_with_unknown_sizes_agree(name, options, shape):
     ours, theirs = _pair(name, options)
     several = isinstance(shape, list)
     unknown = [(None, *one[1:]) for one in shape] if several else (None, *shape[1:])
-    a = ours([recurrax.Input(batch_shape=one) for one in unknown] if several
-             else recurrax.Input(batch_shape=unknown))
-    b = theirs([keras.Input(batch_shape=one) for one in unknown] if several
-               else keras.Input(batch_shape=unknown))
+    a = ours(
+        [recurrax.Input(batch_shape=one) for one in unknown]
+        if several
+        else recurrax.Input(batch_shape=unknown)
+    )
+    b = theirs(
+        [keras.Input(batch_shape=one) for one in unknown]
+        if several
+        else keras.Input(batch_shape=unknown)
+    )
     a, b = (x if isinstance(x, list | tuple) else [x] for x in (a, b))
     assert [x.shape for x in a] == [x.shape for x in b]
 
@@ -115,8 +148,14 @@ def test_configurations_go_both_ways(name, options, shape):
     ours, theirs = _pair(name, options)
     mine, other = ours.get_config(), theirs.get_config()
     # What Keras has learnt of late, and older Keras does not take.
-    late = {"quantization_config", "synchronized", "renorm", "renorm_clipping", "renorm_momentum",
-            "rms_scaling"}
+    late = {
+        "quantization_config",
+        "synchronized",
+        "renorm",
+        "renorm_clipping",
+        "renorm_momentum",
+        "rms_scaling",
+    }
     assert set(mine) == set(other) - late
     for config in (mine, other):
         config["name"] = "again"
@@ -159,7 +198,7 @@ def test_an_embedding_agrees_and_masks():
 
 def test_a_quantized_layer_of_keras_is_refused():
     config = keras.layers.Dense(3).get_config() | {"lora_rank": 4}
-    with pytest.raises(ValueError, match="lora_rank=4.*not offered here"):
+    with pytest.raises(ValueError, match=r"lora_rank=4.*not offered here"):
         recurrax.layers.Dense.from_config(config)
     assert recurrax.layers.Dense.from_config(config | {"lora_rank": None}).units == 3
 
@@ -168,5 +207,5 @@ def test_lambda_runs_and_says_that_it_cannot_be_saved():
     layer = recurrax.layers.Lambda(lambda x, power: x**power, arguments={"power": 2})
     np.testing.assert_allclose(layer(np.array([3.0], np.float32)), [9.0])
     assert layer(recurrax.Input((None, 3))).shape == (None, None, 3)
-    with pytest.raises(NotImplementedError, match="cannot be saved.*register_keras_serializable"):
+    with pytest.raises(NotImplementedError, match=r"cannot be saved.*register_keras_serializable"):
         layer.get_config()

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from tests.layers.against_keras import compare, draw, same_weights
 
 import recurrax
-from tests.layers.against_keras import compare, draw, same_weights
 
 LAYERS = ("LSTM", "GRU", "SimpleRNN")
 BATCH, STEPS, FEATURES, UNITS = 3, 5, 4, 6
@@ -103,9 +103,9 @@ def test_one_dropout_mask_serves_all_steps(name):
     seen = []
 
     class Watch(type(cell)):
-        def project_input(self, x):
+        def project_input(self, x, masks=None):
             seen.append(x)
-            return super().project_input(x)
+            return super().project_input(x, masks)
 
     watched = Watch(UNITS, dropout=0.5, seed=1)
     layer = recurrax.layers.RNN(watched, unroll=True, runner="lax")
@@ -113,6 +113,4 @@ def test_one_dropout_mask_serves_all_steps(name):
     with recurrax.StatelessScope():
         layer.call(np.ones((2, 3, 50), np.float32), training=True)
     assert seen
-    assert {variable.name for variable in layer.non_trainable_variables} == {
-        "seed_generator_state"
-    }
+    assert {variable.name for variable in layer.non_trainable_variables} == {"seed_generator_state"}
