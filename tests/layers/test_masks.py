@@ -3,11 +3,11 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tests.layers.against_keras import draw
 
 import recurrax as keras
 from recurrax import layers
 from recurrax.layers.mask import get_mask
-from tests.layers.against_keras import draw
 
 LENGTHS = (5, 2, 3, 1)
 BATCH, STEPS, FEATURES = len(LENGTHS), 5, 3
@@ -73,9 +73,7 @@ def test_masked_steps_hold_the_output_or_are_zero(name):
 
 def test_go_backwards_skips_padding():
     layer = layers.GRU(4, go_backwards=True)
-    np.testing.assert_allclose(
-        layer(X, mask=PADDED)[1], layer(X[1:2, :2])[0], rtol=1e-6, atol=1e-6
-    )
+    np.testing.assert_allclose(layer(X, mask=PADDED)[1], layer(X[1:2, :2])[0], rtol=1e-6, atol=1e-6)
 
 
 def test_a_mask_travels_from_embedding_to_the_end():

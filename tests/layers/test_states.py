@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tests.layers.against_keras import draw
 
 import recurrax as keras
 from recurrax import layers
-from tests.layers.against_keras import draw
 
 BATCH, STEPS, FEATURES = 2, 6, 3
 X = draw((BATCH, STEPS, FEATURES))
