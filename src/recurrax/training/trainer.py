@@ -1,6 +1,7 @@
 """`Trainer`: what makes a layer a model that can be compiled, trained, evaluated and asked."""
 
 import contextlib
+import itertools
 import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,6 +62,8 @@ class Trainer(Layer):
     _run_eagerly = False
     _steps_per_execution = 1
     _history: History | None = None
+    # Epoch and step where a callback that restored the state wants `fit` to go on.
+    _resume_at: tuple[int, int] | None = None
 
     # ------------------------------------------------------------------ compile
 
@@ -467,10 +470,13 @@ class Trainer(Layer):
         if self._objective is not None and self._objective.built and source.y is not None:
             self._objective.check_targets(source.y, self._output_shapes(source.peek()[0]))
 
-    def _batches(self, rounds: Rounds) -> Iterator[list[Any]]:
-        """Groups of `steps_per_execution` batches; what is left, and other shapes, one by one."""
+    def _batches(self, rounds: Rounds, done: int = 0) -> Iterator[list[Any]]:
+        """Groups of `steps_per_execution` batches; what is left, and other shapes, one by one.
+
+        The first `done` batches are left out.
+        """
         count, waiting = self._steps_per_execution, []
-        for x, y, weight in rounds.epoch():
+        for x, y, weight in itertools.islice(rounds.epoch(), done, None):
             batch = pack(x, y, weight)
             if waiting and _shapes(batch) != _shapes(waiting[0]):
                 yield from ([one] for one in waiting)
@@ -563,11 +569,14 @@ class Trainer(Layer):
         warned = False
         with contextlib.closing(listeners):
             listeners.on_train_begin()
-            for epoch in range(initial_epoch, epochs):
+            first, done = self._resume_at or (initial_epoch, 0)
+            self._resume_at = None
+            rounds.forward(first - initial_epoch)
+            for epoch in range(first, epochs):
                 self.reset_metrics()
                 listeners.on_epoch_begin(epoch)
                 watch = Watch()
-                logs = self._epoch(rounds, listeners, watch)
+                logs = self._epoch(rounds, listeners, watch, done if epoch == first else 0)
                 if not warned and not np.isfinite(logs.get("loss", 0.0)):
                     warned = _warn_not_finite(watch, epoch)
                 if held_out is not None and _is_due(epoch, validation_freq):
@@ -580,11 +589,13 @@ class Trainer(Layer):
             listeners.on_train_end(logs)
         return listeners.history
 
-    def _epoch(self, rounds: Rounds, listeners: CallbackList, watch: Watch) -> dict[str, Any]:
+    def _epoch(
+        self, rounds: Rounds, listeners: CallbackList, watch: Watch, done: int
+    ) -> dict[str, Any]:
         logs: Logs | None = None
         under_way: deque[Logs] = deque()
-        step = 0
-        for batches in self._batches(rounds):
+        step = done
+        for batches in self._batches(rounds, done):
             listeners.on_train_batch_begin(step)
             logs = self._train(batches, watch)
             step += len(batches)
@@ -594,6 +605,8 @@ class Trainer(Layer):
                 _wait(under_way.popleft())
             if self._stop_training:
                 break
+        if logs is None and done:  # the epoch was interrupted after its last step
+            return {name: float(value) for name, value in self.get_metrics_result().items()}
         if logs is None:
             raise ValueError("The data gave no batch for this epoch.")
         listeners.drain()
