@@ -1,7 +1,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test
+.PHONY: demo test test-browser docs
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/digits.py
@@ -13,6 +13,12 @@ test: $(VENV)/.test
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2
 
+test-browser: $(VENV)/.test
+	$(BIN)/python -m pytest -m browser
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
+
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)
 
@@ -23,3 +29,7 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
 	touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[plot,docs]'
+	touch $@

@@ -5,18 +5,11 @@ import functools
 import interpreter
 import jax
 import jax.numpy as jnp
-import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from random_cells import cells, values_and_gradients
+from recurrences import assert_same
 
 import recurrax
-
-
-def assert_same(ours, theirs, tolerance):
-    for (path, a), b in zip(jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), strict=True):
-        assert a.shape == b.shape and a.dtype == b.dtype, path
-        scale = np.abs(b).max(initial=1)
-        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale, err_msg=str(path))
 
 
 @settings(max_examples=500, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])

@@ -17,6 +17,8 @@ from recurrax.layers.convolution import Conv3D as Conv3D
 from recurrax.layers.convolution import Convolution1D as Convolution1D
 from recurrax.layers.convolution import Convolution2D as Convolution2D
 from recurrax.layers.dense import Dense as Dense
+from recurrax.layers.dot import Dot as Dot
+from recurrax.layers.dot import dot as dot
 from recurrax.layers.dropout import Dropout as Dropout
 from recurrax.layers.dropout_cell import DropoutRNNCell as DropoutRNNCell
 from recurrax.layers.einsum_dense import EinsumDense as EinsumDense

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from recurrax.layers import symbolic
 from recurrax.layers.checks import rate
 from recurrax.layers.layer import Layer
 from recurrax.layers.shapes import is_shape
@@ -57,6 +58,8 @@ class Attention(Layer):
     Raises:
         ValueError: an unknown `score_mode`, or inputs that are no list of two or three.
     """
+
+    supports_masking = True
 
     def __init__(
         self,
@@ -126,8 +129,17 @@ class Attention(Layer):
             result = jnp.where(query_mask.astype(bool)[..., None], result, 0)
         return (result, weights) if return_attention_scores else result
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        return None if previous_mask is None else previous_mask[0]
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        self._check(input_shape)
+        return (*input_shape[0][:-1], input_shape[1][-1])
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("return_attention_scores"):
+            return symbolic.trace_call(self, args, kwargs)
+        return super().compute_output_spec(*args, **kwargs)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return None if mask is None else mask[0]
 
     def get_config(self) -> dict[str, Any]:
         return {

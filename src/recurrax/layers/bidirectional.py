@@ -167,8 +167,8 @@ class Bidirectional(Layer):
 
     reset_states = reset_state
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        mask = one_mask(previous_mask) if self.return_sequences else None
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        mask = one_mask(mask) if self.return_sequences else None
         masks = [mask, mask] if self.merge_mode is None else [mask]
         if self.return_state:
             forward, backward = self.forward_layer, self.backward_layer

@@ -14,7 +14,7 @@ def ensure_built(layer: Any, arguments: dict[str, Any], by_tracing: bool = True)
     """Make the weights of `layer`, and of the layers in it, for these arguments."""
     if layer.built:
         return
-    if overrides(layer, "build"):
+    if overrides(layer, "build") and not getattr(layer.build, "by_call", False):
         layer.build(**shape_arguments(layer.build, arguments))
     elif layer.sublayers and by_tracing:
         # Nothing says how the layers inside are fed: a call on shapes alone builds them.

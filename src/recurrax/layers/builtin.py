@@ -8,8 +8,8 @@ from recurrax.layers import auto_config
 from recurrax.layers.cell import GatedCell
 from recurrax.layers.input_spec import InputSpec
 from recurrax.layers.layer import Layer
-from recurrax.layers.naming import to_snake_case
 from recurrax.layers.rnn import RNN
+from recurrax.naming import to_snake_case
 
 
 class BuiltinRNN(RNN):

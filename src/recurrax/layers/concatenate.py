@@ -53,8 +53,8 @@ class Concatenate(Merge):
         joint = [next((s for s in ss if s is not None), None) for ss in zip(*shapes, strict=True)]
         return (*joint[:axis], total, *joint[axis + 1 :])
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        masks = list(previous_mask or ())
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        masks = list(mask or ())
         if not any(m is not None for m in masks):
             return None
         masks = [

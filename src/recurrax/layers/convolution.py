@@ -142,6 +142,7 @@ class Convolution(Layer):
         self.input_spec = InputSpec(ndim=self.rank + 2, axes={axis: channels})
 
     def call(self, inputs: Array) -> Array:
+        self.compute_output_shape(inputs.shape)  # raises where the window does not fit
         x = convolve(
             inputs,
             self.kernel.value,

@@ -41,7 +41,7 @@ class GlobalPooling(Layer):
         ones = (1,) * self.rank if self.keepdims else ()
         return windows.join_shape(batch, ones, channels, self.data_format)
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return None
 
     def get_config(self) -> dict[str, Any]:

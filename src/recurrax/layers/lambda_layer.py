@@ -47,8 +47,8 @@ class Lambda(Layer):
         more = {name: value for name, value in given.items() if name in names}
         return self.function(inputs, **self.arguments | more)
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        return self.mask(inputs, previous_mask) if callable(self.mask) else self.mask
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return self.mask(inputs, mask) if callable(self.mask) else self.mask
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         if self._output_shape is None:

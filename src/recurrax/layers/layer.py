@@ -8,8 +8,8 @@ from typing import Any
 import jax
 from jax import Array
 
-from recurrax import dtypes, regularizers
-from recurrax.layers import auto_config, context, naming, symbolic
+from recurrax import dtypes, naming, regularizers
+from recurrax.layers import auto_config, context, symbolic
 from recurrax.layers.call import call_layer
 from recurrax.layers.configured import Configured, serialized
 from recurrax.layers.graph import Node

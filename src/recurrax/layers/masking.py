@@ -27,7 +27,7 @@ class Masking(Layer):
         super().__init__(**kwargs)
         self.mask_value = mask_value
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return jnp.any(jnp.not_equal(inputs, self.mask_value), axis=-1)
 
     def call(self, inputs: Array) -> Array:

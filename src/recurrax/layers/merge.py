@@ -51,8 +51,8 @@ class Merge(Layer):
         padded = [(s[0], *(1,) * (rank - len(s)), *s[1:]) for s in shapes]
         return tuple(_joint(sizes, shapes, self) for sizes in zip(*padded, strict=True))
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        masks = [m for m in previous_mask or () if m is not None]
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        masks = [m for m in mask or () if m is not None]
         if not masks or len(masks) < len(inputs):
             return None
         return functools.reduce(jnp.logical_and, masks)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from recurrax import ops
 from recurrax.layers.graph import Node, SymbolicTensor, symbolic_leaves
 from recurrax.layers.inference import infer
-from recurrax.layers.naming import auto_name
+from recurrax.naming import auto_name
 from recurrax.ops.dispatch import intercept
 from recurrax.variable import StatelessScope
 

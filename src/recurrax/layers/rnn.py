@@ -187,7 +187,12 @@ class RNN(Layer):
                 variables_in(self._states), jax.tree.leaves(states), strict=True
             ):
                 variable.assign(state)
+        # A cell may compute in another dtype than the layer.
+        outputs, states = jax.tree.map(self._cast, (outputs, states))
         return (outputs, *states) if self.return_state else outputs
+
+    def _cast(self, x: Any) -> Any:
+        return x.astype(self.compute_dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
     def _initial_state(self, initial_state: Any, batch_size: int) -> tuple[list[Any], bool]:
         """The states to begin with, and whether anything but the cell's own start gave them."""
@@ -216,9 +221,9 @@ class RNN(Layer):
             return jax.tree.map(lambda value: value, self._states), True
         return own, not cells.starts_at_zero(self.cell)
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        mask = masked.one_mask(previous_mask) if self.return_sequences else None
-        return [mask] + [None] * len(self.state_size) if self.return_state else mask
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        output_mask = masked.one_mask(mask) if self.return_sequences else None
+        return [output_mask] + [None] * len(self.state_size) if self.return_state else output_mask
 
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
         batch, timesteps = leaf_shapes(sequences_shape)[0][:2]

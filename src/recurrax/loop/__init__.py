@@ -1,5 +1,7 @@
 """The `for` loop over time: arrays and pytrees only, knows no layers."""
 
+from recurrax.loop.explain import Explanation as Explanation
+from recurrax.loop.explain import explain as explain
 from recurrax.loop.scan import scan as scan
 
-__all__ = ["scan"]
+__all__ = ["Explanation", "explain", "scan"]

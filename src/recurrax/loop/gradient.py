@@ -19,7 +19,7 @@ from jax.interpreters import ad, batching, mlir
 from recurrax.loop import backward, jaxprs, products
 from recurrax.loop.backward import Argument, Backward, Joint, Use
 from recurrax.loop.body import Body
-from recurrax.loop.primitive import loop, loop_p, stack_avals
+from recurrax.loop.primitive import loop, loop_p
 
 NO_FORWARD_MODE = (
     "recurrax.scan has no forward-mode derivative (jax.jvp, jax.jacfwd, jax.hessian, "
@@ -119,7 +119,7 @@ def _tangent_avals(*_, derivative, length, **params):
     del params
     body = derivative.joint.step
     avals = [jaxprs.strong(a) for a in body.jaxpr.out_avals]
-    avals = [*avals[: body.num_carry], *stack_avals(avals[body.num_carry :], length)]
+    avals = [*avals[: body.num_carry], *jaxprs.stacked(avals[body.num_carry :], length)]
     return [a for a in avals if jaxprs.is_float(a)]
 
 

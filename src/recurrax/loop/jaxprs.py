@@ -156,3 +156,8 @@ def strong(aval: Any) -> Any:
 def sliced(aval: Any) -> Any:
     """The type of one step of a stack over time."""
     return aval.update(shape=aval.shape[1:])
+
+
+def stacked(avals: Sequence[Any], length: int) -> list[Any]:
+    """The types of values of these types stacked over `length` steps."""
+    return [a.update(shape=(length, *a.shape)) for a in avals]

@@ -23,6 +23,7 @@ from recurrax.loop.runners import xla
 
 RUNNERS = ("native", "xla", "lax")
 VARIABLE = "RECURRAX_RUNNER"
+_NOT_LAX = {"lax": "it runs only where it is asked for"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,18 +51,10 @@ def asked_for(runner: str | None) -> str | None:
     return name
 
 
-def choose(
-    body: Body,
-    consts: Sequence[Any],
-    carry: Sequence[Any],
-    xs: Sequence[Any],
-    *,
-    length: int,
-    runner: str | None,
-) -> Choice:
-    """Choose a runner for `body`; the arguments may be arrays or their types."""
+def choose(body: Body, *, length: int, runner: str | None) -> Choice:
+    """Choose a runner for `length` steps of `body`, which is `plain`."""
     if runner == "xla":
-        return Choice("xla", {"native": 'runner="xla" was asked for'})
+        return Choice("xla", {"native": 'runner="xla" was asked for', **_NOT_LAX})
     module = _native()
     if module is None:
         refusal = "it is not installed"
@@ -69,13 +62,17 @@ def choose(
         refusal = f"it runs on the CPU, and the device is {jax.default_backend()}"
     elif length == 0:
         refusal = "there is no step to run"
+    elif body.jaxpr.effects:
+        refusal = "the step has effects"
+    elif any(jnp.issubdtype(a.dtype, jax.dtypes.extended) for a in body.jaxpr.in_avals):
+        refusal = "it takes numbers, and the loop runs over random keys"
     else:
-        refusal = module.refusal(
-            body, *([jax.typeof(a) for a in group] for group in (consts, carry, xs)), length
-        )
+        avals, m, n = body.jaxpr.in_avals, body.num_consts, body.num_consts + body.num_carry
+        xs = jaxprs.stacked(avals[n:], length)
+        refusal = module.refusal(body, avals[:m], avals[m:n], xs, length)
     if refusal is None:
-        return Choice("native", {"xla": "the native runner takes the loop"})
-    return Choice("xla", {"native": refusal})
+        return Choice("native", {"xla": "the native runner takes the loop", **_NOT_LAX})
+    return Choice("xla", {"native": refusal, **_NOT_LAX})
 
 
 def run(
@@ -91,7 +88,7 @@ def run(
 ) -> tuple[list[Array], list[Array]]:
     """Run `body` with the runner that the plan chooses."""
     body = plain(body)
-    choice = choose(body, consts, carry, xs, length=length, runner=runner)
+    choice = choose(body, length=length, runner=runner)
     if choice.runner == "native":
         native: Any = _native()
         return native.run(body, consts, carry, xs, length=length, reverse=reverse)

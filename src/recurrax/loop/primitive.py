@@ -44,11 +44,6 @@ def loop(
     return outputs[: body.num_carry], outputs[body.num_carry :]
 
 
-def stack_avals(avals: Sequence[Any], length: int) -> list[Any]:
-    """The types of values stacked over `length` steps."""
-    return [a.update(shape=(length, *a.shape)) for a in avals]
-
-
 def _run(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, runner):
     body = Body(jaxpr, num_consts, num_carry)
     n = num_consts + num_carry
@@ -71,7 +66,7 @@ _STATIC = ("jaxpr", "num_consts", "num_carry", "length", "reverse", "unroll", "r
 def _abstract_eval(*_, jaxpr, num_consts, num_carry, length, reverse, unroll, runner):
     del num_consts, reverse, unroll, runner
     carry, ys = jaxpr.out_avals[:num_carry], jaxpr.out_avals[num_carry:]
-    return [*carry, *stack_avals(ys, length)], jaxpr.effects
+    return [*carry, *jaxprs.stacked(ys, length)], jaxpr.effects
 
 
 def _batch(axis, args, dims, *, jaxpr, num_consts, num_carry, **params):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -132,7 +133,7 @@ def length_of(xs: list[Any], length: int | None) -> int:
     lengths = [x.shape[0] for x in xs]
     if length is not None:
         try:
-            length = int(length)
+            length = operator.index(length)
         except TypeError as error:
             raise TypeError(
                 f"scan expects `length` to be an int known before the loop is compiled, "

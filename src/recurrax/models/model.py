@@ -100,6 +100,9 @@ class Model(Saved, Trainer, Layer):
             )
         self(map_shapes(lambda s: Input(batch_shape=s, dtype=self.compute_dtype), input_shape))
 
+    # It calls the model, so a call must not build by it.
+    build.by_call = True  # pyright: ignore[reportFunctionMemberAccess]
+
     def compute_output_shape(self, input_shape: Any) -> Any:
         tensors = symbolic.shapes_to_symbols(self, input_shape)
         return symbolic.symbols_to_shapes(self.compute_output_spec(tensors))

@@ -12,7 +12,7 @@ from typing import Any
 from recurrax import registry
 from recurrax.layers import tracking
 from recurrax.layers.layer import Layer
-from recurrax.layers.naming import to_snake_case
+from recurrax.naming import to_snake_case
 from recurrax.random import SeedGenerator
 from recurrax.variable import Variable
 

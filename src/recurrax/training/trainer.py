@@ -742,7 +742,7 @@ class Trainer(Layer):
         class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """One step of training on one batch; the metrics go on from the batch before.
+        """One step of training on one batch, with the metrics of this batch.
 
         Returns:
             The loss, or a list of it and the metrics, or with `return_dict` a dictionary.
@@ -778,6 +778,7 @@ class Trainer(Layer):
         self._check_arrays(source)
         if training:
             self._check_trainable()
+        self.reset_metrics()
         return pack(*batch)
 
     def _answer(self, logs: Logs, return_dict: bool) -> Any:

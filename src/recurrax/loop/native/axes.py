@@ -132,7 +132,7 @@ def _join(classes: _Classes, eqn: Equation, fixed: set[Name]) -> None:
                 classes.join(inputs[0], axis, out, place)
         case "dot_general":
             _join_product(classes, eqn, fixed)
-        case "slice" | "pad" | "rev" | "concatenate" | "split":
+        case "tile" | "slice" | "pad" | "rev" | "concatenate" | "split":
             for whole in outputs:
                 for part in inputs:
                     for axis in range(len(part.shape)):

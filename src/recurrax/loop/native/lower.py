@@ -145,6 +145,8 @@ def _lower(graph: Graph, rows: Rows, eqn: Equation, inputs: list[Tensor]) -> lis
         return [_converted(graph, inputs[0], register_type(out.dtype))]
     if name in _VIEWS:
         return [structure.viewed(graph, rows, eqn, inputs[0])]
+    if name == "tile":
+        return [structure.tiled(graph, rows, eqn, inputs[0])]
     if name == "split":
         return structure.split(graph, rows, eqn, inputs[0])
     if name == "concatenate":

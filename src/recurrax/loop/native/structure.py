@@ -38,7 +38,7 @@ def _moved(rows: Rows, eqn: Equation, view: View, shape: tuple[int, ...]) -> Vie
         case "slice":
             steps = params["strides"] or [1] * len(eqn.inputs[0].shape)
             picked = [
-                [p[k] for k in before]
+                [int(p[k]) for k in before]  # they may be numpy's
                 for p in (params["start_indices"], params["limit_indices"], steps)
             ]
             return view.sliced(*picked)
@@ -75,6 +75,16 @@ def repeated(graph: Graph, rows: Rows, atom: Atom, tensor: Tensor, out: Atom) ->
         return as_value(graph, Tensor(shape, fixed=fixed, kind=tensor.kind))
     view = _spread(View.whole(tensor.shape), before, after, shape)
     return from_view(graph, as_value(graph, tensor), view)
+
+
+def tiled(graph: Graph, rows: Rows, eqn: Equation, tensor: Tensor) -> Tensor:
+    """A tensor repeated side by side: each axis behind one of stride zero."""
+    repeats = [eqn.params["reps"][k] for k in rows.features(eqn.inputs[0])]
+    view = View.whole(tensor.shape)
+    shape = [n for pair in zip(repeats, view.shape, strict=True) for n in pair]
+    strides = [s for stride in view.strides for s in (0, stride)]
+    value = from_view(graph, as_value(graph, tensor), View(tuple(shape), tuple(strides)))
+    return Tensor(rows.feature_shape(eqn.outputs[0]), value=value)
 
 
 def split(graph: Graph, rows: Rows, eqn: Equation, tensor: Tensor) -> list[Tensor]:
@@ -119,7 +129,7 @@ def padded(graph: Graph, rows: Rows, eqn: Equation, tensor: Tensor, filler: Tens
     fill = as_value(graph, filler)
     value, shape = as_value(graph, tensor), tensor.shape
     for axis, k in enumerate(rows.features(eqn.inputs[0])):
-        low, high, inner = eqn.params["padding_config"][k]
+        low, high, inner = map(int, eqn.params["padding_config"][k])
         if inner and shape[axis] > 1:
             raise Unsupported("it pads between the features")
         if low < 0 or high < 0:

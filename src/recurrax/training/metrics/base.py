@@ -10,8 +10,8 @@ from jax import Array
 
 from recurrax import initializers
 from recurrax.dtypes import floatx
-from recurrax.layers.naming import auto_name
 from recurrax.lookup import snake_case
+from recurrax.naming import auto_name
 from recurrax.variable import StatelessScope, Variable, name_scope
 
 

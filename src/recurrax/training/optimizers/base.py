@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from recurrax.dtypes import floatx
-from recurrax.layers.naming import auto_name
+from recurrax.naming import auto_name
 from recurrax.registry import deserialize, serialize
 from recurrax.training.schedules import LearningRateSchedule
 from recurrax.variable import Variable

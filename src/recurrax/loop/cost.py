@@ -1,0 +1,63 @@
+"""Cost: floating-point operations of a program, counted on its jaxpr."""
+
+import math
+from typing import Any
+
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, jaxprs_in_params
+
+from recurrax.loop import jaxprs
+
+# They move values and compute none.
+_FREE = {
+    "broadcast_in_dim",
+    "concatenate",
+    "convert_element_type",
+    "copy",
+    "dynamic_slice",
+    "dynamic_update_slice",
+    "gather",
+    "iota",
+    "pad",
+    "reshape",
+    "rev",
+    "select_n",
+    "slice",
+    "split",
+    "squeeze",
+    "stop_gradient",
+    "transpose",
+}
+
+
+def flops(program: ClosedJaxpr | Jaxpr) -> int:
+    """Floating-point operations: two for each term of a product, one for each other element."""
+    jaxpr = program.jaxpr if isinstance(program, ClosedJaxpr) else program
+    return sum(_flops(eqn) for eqn in jaxpr.eqns)
+
+
+def _flops(eqn: JaxprEqn) -> int:
+    name, params = eqn.primitive.name, eqn.params
+    if name in ("loop", "scan"):
+        return params["length"] * flops(params["jaxpr"])
+    if name == "cond":
+        return max(flops(branch) for branch in params["branches"])
+    inner = list(jaxprs_in_params(params))
+    if inner:
+        return sum(flops(program) for program in inner)
+    if name in _FREE or not eqn.outvars:
+        return 0
+    ins: list[Any] = [jaxprs.aval(v) for v in eqn.invars]
+    out: Any = jaxprs.aval(eqn.outvars[0])
+    if name == "dot_general":
+        contracted = params["dimension_numbers"][0][0]
+        return 2 * out.size * math.prod(ins[0].shape[i] for i in contracted)
+    if name == "loop_product":
+        return 2 * out.size * ins[0].shape[-1]
+    if name == "loop_gather":
+        return 2 * ins[0].size * ins[1].shape[-1]
+    if name == "conv_general_dilated":
+        channels = ins[1].shape[params["dimension_numbers"].rhs_spec[0]]
+        return 2 * out.size * ins[1].size // channels
+    if name.startswith(("reduce_", "cum")):
+        return ins[0].size
+    return out.size

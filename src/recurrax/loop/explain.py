@@ -1,0 +1,226 @@
+"""Explain: what became of a loop, for people."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.extend.core import ClosedJaxpr
+
+from recurrax.loop import cost, gradient, jaxprs, plan, split, step
+from recurrax.loop import segments as _segments
+from recurrax.loop.primitive import loop
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What a loop does where, what it costs, and who runs it. `print` it, or read its fields.
+
+    Attributes:
+        length: number of steps.
+        once: operations on weights alone, done once: each name, and how often it occurs.
+        before: operations on `x` alone, done before the loop for all steps together.
+        inside: operations that stay in the loop.
+        after: operations that only feed `y`, done after the loop for all steps together.
+        flops_per_step: floating-point operations of one step inside the loop.
+        flops: those of the whole forward pass.
+        flops_backward: those of the whole backward pass, all gradients wanted.
+        kept_bytes: what the forward loop keeps for the backward loop, all steps together.
+        gathered: weights, biases and gains whose gradient is contracted after the loop.
+        accumulated: those whose gradient is accumulated inside it, since it cannot be gathered.
+        runner: who runs the forward loop: "native", "xla" or "lax".
+        refusals: why each other runner does not.
+        backward_runner: who runs the backward loop.
+        backward_refusals: why each other runner does not.
+        segments: number of segments, or None for a loop in one piece.
+    """
+
+    length: int
+    once: dict[str, int]
+    before: dict[str, int]
+    inside: dict[str, int]
+    after: dict[str, int]
+    flops_per_step: int
+    flops: int
+    flops_backward: int
+    kept_bytes: int
+    gathered: int
+    accumulated: int
+    runner: str
+    refusals: dict[str, str]
+    backward_runner: str
+    backward_refusals: dict[str, str]
+    segments: int | None
+
+    def __str__(self) -> str:
+        cut = f" in {self.segments} segments" if self.segments else ""
+        rows = [
+            ("once, on weights alone", _listed(self.once)),
+            ("before, all steps at once", _listed(self.before)),
+            ("inside, step by step", _listed(self.inside)),
+            ("after, all steps at once", _listed(self.after)),
+            ("arithmetic inside", f"{_scaled(self.flops_per_step, 1000)}FLOP a step"),
+            (
+                "arithmetic in all",
+                f"{_scaled(self.flops, 1000)}FLOP forward, "
+                f"{_scaled(self.flops_backward, 1000)}FLOP backward",
+            ),
+            ("kept for backward", f"{_scaled(self.kept_bytes, 1024)}B"),
+            (
+                "gradients of weights",
+                f"{self.gathered} gathered after the loop, "
+                f"{self.accumulated} accumulated inside it",
+            ),
+            ("forward runner", _chosen(self.runner, self.refusals)),
+            ("backward runner", _chosen(self.backward_runner, self.backward_refusals)),
+        ]
+        lines = [f"  {title + ':':<27}{text}" for title, text in rows]
+        return "\n".join([f"A loop of {self.length} steps{cut}", *lines])
+
+
+def explain(
+    f: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any = None,
+    length: int | None = None,
+    *,
+    runner: str | None = None,
+    segments: int | str | None = None,
+) -> Explanation:
+    """Tell what `recurrax.scan` makes of the loop of `f` over `xs`, without running it.
+
+    Args:
+        f: one step, as for `recurrax.scan`.
+        init: the carry before the first step; `jax.ShapeDtypeStruct`s may stand for arrays.
+        xs: what the loop runs over; `jax.ShapeDtypeStruct`s may stand for arrays.
+        length: number of steps; needed only when `xs` holds no array.
+        runner: as for `recurrax.scan`.
+        segments: as for `recurrax.scan`.
+
+    Raises:
+        TypeError, ValueError: as `recurrax.scan` does.
+    """
+    runner = plan.asked_for(runner)
+    traced = step.trace(f, init, xs, length)
+    number = None if segments is None else _segments.count(segments, traced.length)
+    if runner == "lax" or traced.must_stay_whole:
+        reason = 'runner="lax" was asked for'
+        if traced.must_stay_whole:
+            reason = "the step has effects that must happen once a step, in order"
+        return _plain_scan(traced, number, reason)
+
+    parts = split.split(traced.body)
+    core = parts.core
+    d = gradient.derivative(core, tuple(jaxprs.is_float(a) for a in core.jaxpr.in_avals))
+    back = d.backward((False,) * len(d.joint.float_ys))
+    steps = traced.length // (number or 1)
+    forward = plan.choose(plan.plain(d.forward), length=steps, runner=runner)
+    reverse = plan.choose(plan.plain(back.body), length=steps, runner=runner)
+    flops, flops_backward = _flops_in_all(traced, parts, runner)
+    kept = steps * jaxprs.nbytes(v.aval for v in d.stacks)
+    if number is not None:
+        flops_backward += flops
+        kept += number * jaxprs.nbytes(a for a in traced.body.jaxpr.out_avals[: len(traced.init)])
+    return Explanation(
+        length=traced.length,
+        once=_counted(parts.once),
+        before=_counted(parts.before),
+        inside=_counted(core.jaxpr),
+        after=_counted(parts.after),
+        flops_per_step=cost.flops(core.jaxpr),
+        flops=flops,
+        flops_backward=flops_backward,
+        kept_bytes=kept,
+        gathered=len({u.const for u in d.joint.uses} - set(d.joint.accumulated)),
+        accumulated=len(d.joint.accumulated),
+        runner=forward.runner,
+        refusals=forward.refusals,
+        backward_runner=reverse.runner,
+        backward_refusals=reverse.refusals,
+        segments=number,
+    )
+
+
+def _plain_scan(traced: step.Step, number: int | None, reason: str) -> Explanation:
+    """A loop that is left to `jax.lax.scan`, which keeps and accumulates as it sees fit."""
+    body = traced.body.jaxpr
+    per_step = cost.flops(body)
+    return Explanation(
+        length=traced.length,
+        once={},
+        before={},
+        inside=_counted(body),
+        after={},
+        flops_per_step=per_step,
+        flops=traced.length * per_step,
+        flops_backward=0,
+        kept_bytes=0,
+        gathered=0,
+        accumulated=0,
+        runner="lax",
+        refusals={"native": reason, "xla": reason},
+        backward_runner="lax",
+        backward_refusals={"native": reason, "xla": reason},
+        segments=number,
+    )
+
+
+def _flops_in_all(traced: step.Step, parts: split.Split, runner: str | None) -> tuple[int, int]:
+    """Floating-point operations of the forward pass, and of the backward pass."""
+    avals = traced.body.jaxpr.in_avals
+    m, n = traced.body.num_consts, traced.body.num_consts + traced.body.num_carry
+    avals = [*avals[:n], *jaxprs.stacked(avals[n:], traced.length)]
+    is_float = [jaxprs.is_float(a) for a in avals]
+
+    def forward(*args):
+        def run(body, consts, carry, xs):
+            return loop(
+                body,
+                consts,
+                carry,
+                xs,
+                length=traced.length,
+                reverse=False,
+                unroll=1,
+                runner=runner,
+            )
+
+        return split.run(
+            parts, args[:m], args[m:n], args[n:], length=traced.length, runner=runner, loop=run
+        )
+
+    def both(*args):
+        def of_floats(*floats):
+            given = iter(floats)
+            outputs = forward(
+                *(next(given) if f else a for f, a in zip(is_float, args, strict=True))
+            )
+            return [y for y in jax.tree.leaves(outputs) if jaxprs.is_float(y)]
+
+        outputs, vjp = jax.vjp(of_floats, *(a for f, a in zip(is_float, args, strict=True) if f))
+        return vjp(outputs)
+
+    counted = cost.flops(jax.make_jaxpr(forward)(*avals))
+    return counted, cost.flops(jax.make_jaxpr(both)(*avals)) - counted
+
+
+def _counted(program: ClosedJaxpr) -> dict[str, int]:
+    return dict(Counter(eqn.primitive.name for eqn in program.jaxpr.eqns).most_common())
+
+
+def _listed(operations: dict[str, int]) -> str:
+    return ", ".join(f"{n} {name}" for name, n in operations.items()) or "nothing"
+
+
+def _scaled(number: float, base: int) -> str:
+    for prefix in ("", "k", "M", "G", "T"):
+        if number < base or prefix == "T":
+            break
+        number /= base
+    return f"{number:.3g} {prefix}" if number else "0 "
+
+
+def _chosen(runner: str, refusals: dict[str, str]) -> str:
+    others = "; ".join(f"not {name}: {reason}" for name, reason in refusals.items())
+    return f"{runner} ({others})" if others else runner

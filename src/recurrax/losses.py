@@ -1,0 +1,3 @@
+"""The losses, under the name that they have in Keras."""
+
+from recurrax.training.losses import *  # noqa: F403

@@ -1,0 +1,174 @@
+"""`jit`, `grad`, `vmap`, `checkpoint` and their combinations, against `jax.lax.scan`."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from recurrences import arguments, assert_same, loss_of, simple
+
+import recurrax
+from recurrax.loop.gradient import NO_FORWARD_MODE
+
+
+def gradient_of(scan):
+    return jax.grad(loss_of(scan), argnums=(0, 1, 2))
+
+
+def squared(function):
+    def sum_of_squares(*args):
+        return sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(function(*args)))
+
+    return sum_of_squares
+
+
+def both(make, *args, tolerance=2e-5):
+    """Hold `make(recurrax.scan)` against `make(jax.lax.scan)` on `args`."""
+    assert_same(make(recurrax.scan)(*args), make(jax.lax.scan)(*args), tolerance)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        loss_of,
+        gradient_of,
+        lambda scan: jax.jit(gradient_of(scan)),
+        lambda scan: jax.grad(jax.jit(loss_of(scan)), argnums=(0, 1, 2)),
+        lambda scan: jax.value_and_grad(loss_of(scan), argnums=1),
+        lambda scan: jax.grad(jax.checkpoint(loss_of(scan)), argnums=(0, 1, 2)),
+        lambda scan: jax.jit(
+            jax.grad(
+                jax.checkpoint(loss_of(scan), policy=jax.checkpoint_policies.dots_saveable),
+                argnums=(0, 1, 2),
+            )
+        ),
+    ],
+    ids=["plain", "grad", "jit grad", "grad jit", "value", "checkpoint", "jit checkpoint policy"],
+)
+def test_first_order(make):
+    both(make, *arguments())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda scan: jax.grad(squared(gradient_of(scan)), argnums=(0, 1, 2)),
+        lambda scan: jax.jit(
+            jax.grad(squared(jax.jit(gradient_of(scan))), argnums=(0, 1, 2)),
+        ),
+        lambda scan: jax.grad(
+            squared(jax.grad(jax.checkpoint(loss_of(scan)), argnums=(0, 1, 2))), argnums=1
+        ),
+        lambda scan: jax.jacrev(jax.jacrev(loss_of(scan), argnums=1), argnums=1),
+    ],
+    ids=["grad grad", "jit grad jit grad", "grad grad checkpoint", "jacrev jacrev"],
+)
+def test_second_order(make):
+    both(make, *arguments())
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [(0, 0, 0), (None, None, 0), (0, None, None), (None, 0, None), (None, None, 1)],
+    ids=["all", "xs", "weights", "states", "xs at 1"],
+)
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda scan, axes: jax.vmap(loss_of(scan), axes),
+        lambda scan, axes: jax.vmap(gradient_of(scan), axes),
+        lambda scan, axes: jax.jit(jax.vmap(jax.jit(gradient_of(scan)), axes)),
+        lambda scan, axes: jax.grad(
+            lambda *args: jax.vmap(loss_of(scan), axes)(*args).sum(), argnums=(0, 1, 2)
+        ),
+    ],
+    ids=["vmap", "vmap grad", "jit vmap jit grad", "grad vmap"],
+)
+def test_vmap(transform, axes):
+    def stacked(x, axis):
+        copies = [x, 1.1 * x, 0.9 * x]
+        return x if axis is None else jnp.stack(copies, axis)
+
+    args = [
+        jax.tree.map(lambda x, axis=axis: stacked(x, axis), arg)
+        for arg, axis in zip(arguments(), axes, strict=True)
+    ]
+    both(lambda scan: transform(scan, axes), *args)
+
+
+def test_vmap_of_vmap():
+    w, h, xs = arguments()
+    h, xs = jnp.stack([h, -h]), jnp.stack([xs, 2 * xs])
+    both(lambda scan: jax.vmap(jax.vmap(loss_of(scan), (None, 0, None)), (None, None, 0)), w, h, xs)
+
+
+def test_vmap_of_one_sequence_is_a_batch():
+    """Each sequence alone, mapped over: the weight gradients are those of the batch."""
+    w, h, xs = arguments()
+
+    def make(scan):
+        def loss(w):
+            one = jax.vmap(lambda h, xs: scan(simple(w), h, xs), in_axes=(0, 1))
+            return jnp.sin(one(h, xs)[1]).sum()
+
+        return jax.jit(jax.grad(loss))
+
+    both(make, w)
+
+
+def test_vjp_with_parts_of_the_outputs():
+    w, h, xs = arguments()
+
+    def make(scan):
+        def pull_back(h):
+            (last, ys), vjp = jax.vjp(lambda h: scan(simple(w), h, xs), h)
+            return vjp((last, jnp.zeros_like(ys))), vjp((jnp.zeros_like(last), ys))
+
+        return pull_back
+
+    both(make, h)
+    both(lambda scan: jax.grad(lambda w: squared(scan)(simple(w), h, xs)), w)
+    for part in (0, 1):
+        both(lambda scan, part=part: jax.grad(lambda w: scan(simple(w), h, xs)[part].sum()), w)
+
+
+def test_gradient_of_one_weight_alone():
+    w, h, xs = arguments()
+    for name in w:
+        both(
+            lambda scan, name=name: jax.grad(lambda v: loss_of(scan)({**w, name: v}, h, xs)),
+            w[name],
+        )
+
+
+@pytest.mark.parametrize("outer", [recurrax.scan, jax.lax.scan])
+def test_loop_in_a_loop(outer):
+    w, h, xs = arguments()
+
+    def make(scan):
+        outside = jax.lax.scan if scan is jax.lax.scan else outer
+
+        def loss(w):
+            return outside(lambda h, _: (scan(simple(w), h, xs)[0], None), h, None, length=3)[0]
+
+        return jax.jit(jax.grad(lambda w: loss(w).sum()))
+
+    both(make, w)
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda f, h: jax.jvp(f, (h,), (h,)),
+        lambda f, h: jax.jit(lambda h: jax.jvp(f, (h,), (h,)))(h),
+        lambda f, h: jax.jacfwd(f)(h),
+        lambda f, h: jax.hessian(f)(h),
+        lambda f, h: jax.linearize(f, h)[1](h),
+    ],
+    ids=["jvp", "jit jvp", "jacfwd", "hessian", "linearize"],
+)
+def test_forward_mode_names_the_runner_that_has_it(forward):
+    w, h, xs = arguments()
+    with pytest.raises(TypeError, match='runner="lax"') as error:
+        forward(lambda h: recurrax.scan(simple(w), h, xs)[0], h)
+    assert str(error.value).startswith(NO_FORWARD_MODE[:40])
+    plain = lambda h: recurrax.scan(simple(w), h, xs, runner="lax")[0]  # noqa: E731
+    forward(plain, h)
