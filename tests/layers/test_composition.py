@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import keras as real
 import numpy as np
 import pytest
+from tests.layers.against_keras import assert_close, compare, draw, same_weights
 
 import recurrax as keras
 from recurrax import layers, ops
-from tests.layers.against_keras import assert_close, compare, draw, same_weights
 
 BATCH, STEPS, FEATURES = 3, 4, 5
 X = draw((BATCH, STEPS, FEATURES))

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 from jax.test_util import check_grads
+from tests.layers.against_keras import draw
 
 import recurrax as keras
 from recurrax import layers
-from tests.layers.against_keras import draw
 
 CELLS = [
     layers.LSTMCell,
