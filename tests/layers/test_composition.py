@@ -15,8 +15,7 @@ X = draw((BATCH, STEPS, FEATURES))
 
 
 def _stack(k, **options):
-    cells = [k.layers.LSTMCell(4), k.layers.GRUCell(3, **options), k.layers.SimpleRNNCell(2)]
-    return cells
+    return [k.layers.LSTMCell(4), k.layers.GRUCell(3, **options), k.layers.SimpleRNNCell(2)]
 
 
 @pytest.mark.parametrize("sequences", [False, True])
