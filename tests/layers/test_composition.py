@@ -5,18 +5,17 @@ import jax.numpy as jnp
 import keras as real
 import numpy as np
 import pytest
+from tests.layers.against_keras import assert_close, compare, draw, same_weights
 
 import recurrax as keras
 from recurrax import layers, ops
-from tests.layers.against_keras import assert_close, compare, draw, same_weights
 
 BATCH, STEPS, FEATURES = 3, 4, 5
 X = draw((BATCH, STEPS, FEATURES))
 
 
 def _stack(k, **options):
-    cells = [k.layers.LSTMCell(4), k.layers.GRUCell(3, **options), k.layers.SimpleRNNCell(2)]
-    return cells
+    return [k.layers.LSTMCell(4), k.layers.GRUCell(3, **options), k.layers.SimpleRNNCell(2)]
 
 
 @pytest.mark.parametrize("sequences", [False, True])

@@ -9,6 +9,7 @@ batches compute, so that the numbers would not be those of the samples alone.
 """
 
 import contextlib
+import itertools
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -21,20 +22,28 @@ from recurrax.training.callbacks import CallbackList
 from recurrax.training.data import Rounds, pack
 from recurrax.training.logs import Logs
 from recurrax.training.step import CompiledStep, Watch
+from recurrax.variable import Variable
 
 # How many steps may be under way on the device before the host waits for the oldest.
 _AHEAD = 32
 
 
-def train(model: Any, batches: list[Any], watch: Watch) -> Logs:
-    """Steps of training on some batches."""
-    groups = [
+Groups = list[list[Variable]]
+
+
+def train_state(model: Any) -> Groups:
+    """The variables that a step of training changes."""
+    return [
         model.trainable_variables,
         model.non_trainable_variables,
         model.optimizer.variables,
         model.metrics_variables,
     ]
-    return _run(model.make_train_function(), groups, batches, watch)
+
+
+def train(model: Any, batches: list[Any], watch: Watch, state: Groups | None = None) -> Logs:
+    """Steps of training on some batches; `state` spares finding the variables at every step."""
+    return _run(model.make_train_function(), state or train_state(model), batches, watch)
 
 
 def test(model: Any, batches: list[Any], watch: Watch) -> Logs:
@@ -43,7 +52,7 @@ def test(model: Any, batches: list[Any], watch: Watch) -> Logs:
     return _run(model.make_test_function(), groups, batches, watch)
 
 
-def _run(step: CompiledStep, groups: Any, batches: list[Any], watch: Watch) -> Logs:
+def _run(step: CompiledStep, groups: Groups, batches: list[Any], watch: Watch) -> Logs:
     state = tuple([v._value for v in group] for group in groups)
     logs, state = step(state, watch, batches)
     for group, values in zip(groups, state, strict=True):
@@ -67,7 +76,8 @@ def fit_epochs(
     model: Any,
     rounds: Rounds,
     listeners: CallbackList,
-    epochs: range,
+    first: int,
+    epochs: int,
     held_out: Rounds | None,
     validation_freq: int | Sequence[int],
 ) -> None:
@@ -76,11 +86,15 @@ def fit_epochs(
     warned = False
     with contextlib.closing(listeners):
         listeners.on_train_begin()
-        for epoch in epochs:
+        initial_epoch = first
+        first, done = model._resume_at or (initial_epoch, 0)
+        model._resume_at = None
+        rounds.forward(first - initial_epoch)
+        for epoch in range(first, epochs):
             model.reset_metrics()
             listeners.on_epoch_begin(epoch)
             watch = Watch()
-            logs = _epoch(model, rounds, listeners, watch)
+            logs = _epoch(model, rounds, listeners, watch, done if epoch == first else 0)
             if not warned and not np.isfinite(logs.get("loss", 0.0)):
                 warned = _warn_not_finite(watch, epoch)
             if held_out is not None and _is_due(epoch, validation_freq):
@@ -93,13 +107,18 @@ def fit_epochs(
         listeners.on_train_end(logs)
 
 
-def _epoch(model: Any, rounds: Rounds, listeners: CallbackList, watch: Watch) -> dict[str, Any]:
+def _epoch(
+    model: Any, rounds: Rounds, listeners: CallbackList, watch: Watch, done: int
+) -> dict[str, Any]:
+    """One epoch of training but for its first `done` steps, which were done before."""
     logs: Logs | None = None
     under_way: deque[Logs] = deque()
-    step = 0
-    for batches in _grouped(rounds, model.steps_per_execution):
+    state: Groups | None = None
+    step = done
+    for batches in _grouped(rounds, model.steps_per_execution, done):
         listeners.on_train_batch_begin(step)
-        logs = train(model, batches, watch)
+        state = state or train_state(model)
+        logs = train(model, batches, watch, state)
         step += len(batches)
         listeners.on_train_batch_end(step - 1, logs)
         under_way.append(logs)
@@ -107,6 +126,8 @@ def _epoch(model: Any, rounds: Rounds, listeners: CallbackList, watch: Watch) ->
             under_way.popleft().wait()
         if model.stop_training:
             break
+    if logs is None and done:  # the epoch was interrupted after its last step
+        return {name: float(value) for name, value in model.get_metrics_result().items()}
     if logs is None:
         raise ValueError("The data gave no batch for this epoch.")
     listeners.drain()
@@ -154,10 +175,13 @@ def predict_all(model: Any, rounds: Rounds, listeners: CallbackList) -> Any:
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
-def _grouped(rounds: Rounds, count: int) -> Iterator[list[Any]]:
-    """Groups of `count` batches; what is left, and batches of other shapes, one by one."""
+def _grouped(rounds: Rounds, count: int, done: int = 0) -> Iterator[list[Any]]:
+    """Groups of `count` batches; what is left, and batches of other shapes, one by one.
+
+    The first `done` batches are left out.
+    """
     waiting: list[Any] = []
-    for x, y, weight in rounds.epoch():
+    for x, y, weight in itertools.islice(rounds.epoch(), done, None):
         batch = pack(x, y, weight)
         if count == 1:
             yield [batch]

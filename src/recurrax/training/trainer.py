@@ -107,9 +107,7 @@ class Trainer(Steps):
         listeners = CallbackList(callbacks, self, verbose, epochs, rounds.num_batches)
         self._history = listeners.history
         self._stop_training = False
-        loops.fit_epochs(
-            self, rounds, listeners, range(initial_epoch, epochs), held_out, validation_freq
-        )
+        loops.fit_epochs(self, rounds, listeners, initial_epoch, epochs, held_out, validation_freq)
         return listeners.history
 
     # ------------------------------------------------------------------ evaluate
