@@ -19,7 +19,6 @@ from recurrax.training.data import (
     to_arrays,
 )
 from recurrax.training.metric_set import MetricSet
-from recurrax.training.step import Watch
 from recurrax.training.steps import Steps
 
 
@@ -196,7 +195,7 @@ class Trainer(Steps):
         """
         self._require_compiled("train_on_batch")
         batch = self._one_batch(x, y, sample_weight, class_weight, training=True)
-        logs = dict(loops.train(self, [batch], Watch()).fetch())
+        logs = dict(loops.train(self, batch).fetch())
         return logs if return_dict else self._listed(logs)
 
     def test_on_batch(
@@ -205,7 +204,7 @@ class Trainer(Steps):
         """One step of evaluation on one batch; as `train_on_batch`."""
         self._require_compiled("test_on_batch")
         batch = self._one_batch(x, y, sample_weight, None, training=False)
-        logs = dict(loops.test(self, [batch], Watch()).fetch())
+        logs = dict(loops.test(self, batch).fetch())
         return logs if return_dict else self._listed(logs)
 
     def predict_on_batch(self, x: Any) -> Any:
