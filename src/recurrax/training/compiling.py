@@ -34,6 +34,8 @@ class Compiled(Layer):
     _run_eagerly = False
     _steps_per_execution = 1
     _history: History | None = None
+    # Epoch and step where a callback that restored the state wants `fit` to go on.
+    _resume_at: tuple[int, int] | None = None
     _train_function: CompiledStep | None = None
     _test_function: CompiledStep | None = None
     _predict_function: Any = None

@@ -11,6 +11,7 @@ and the steps of the validation, while the device trains on the first batches.
 
 import contextlib
 import functools
+import itertools
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -30,17 +31,11 @@ from recurrax.variable import Variable
 _AHEAD = 32
 
 
-def train(model: Any, batch: Any) -> Logs:
-    """One step of training."""
-    return _run(model.make_train_function(), _training_groups(model), [batch], Watch())
+Groups = list[list[Variable]]
 
 
-def test(model: Any, batch: Any) -> Logs:
-    """One step of evaluation."""
-    return _run(model.make_test_function(), _test_groups(model), [batch], Watch())
-
-
-def _training_groups(model: Any) -> list[list[Variable]]:
+def train_state(model: Any) -> Groups:
+    """The variables that a step of training changes."""
     return [
         model.trainable_variables,
         model.non_trainable_variables,
@@ -49,15 +44,26 @@ def _training_groups(model: Any) -> list[list[Variable]]:
     ]
 
 
-def _test_groups(model: Any) -> list[list[Variable]]:
+def train(model: Any, batches: list[Any], watch: Watch, state: Groups | None = None) -> Logs:
+    """Steps of training on some batches; `state` spares finding the variables at every step."""
+    return _run(model.make_train_function(), state or train_state(model), batches, watch)
+
+
+def test_state(model: Any) -> Groups:
+    """The variables that a step of evaluation reads and changes."""
     return [model.trainable_variables, model.non_trainable_variables, model.metrics_variables]
 
 
-def _values(groups: list[list[Variable]]) -> Any:
+def test(model: Any, batches: list[Any], watch: Watch, state: Groups | None = None) -> Logs:
+    """Steps of evaluation on some batches; `state` as for `train`."""
+    return _run(model.make_test_function(), state or test_state(model), batches, watch)
+
+
+def _values(groups: Groups) -> Any:
     return tuple([v._value for v in group] for group in groups)
 
 
-def _run(step: CompiledStep, groups: Any, batches: list[Any], watch: Watch) -> Logs:
+def _run(step: CompiledStep, groups: Groups, batches: list[Any], watch: Watch) -> Logs:
     logs, state = step(_values(groups), watch, batches)
     for group, values in zip(groups, state, strict=True):
         for variable, value in zip(group, values, strict=True):
@@ -65,15 +71,11 @@ def _run(step: CompiledStep, groups: Any, batches: list[Any], watch: Watch) -> L
     return logs
 
 
-def predict(model: Any, data: Any) -> Any:
-    """One step of prediction; the outputs stay on the device."""
-    groups = [model.trainable_variables, model.non_trainable_variables]
-    return _predict(model.make_predict_function(), groups, data)
-
-
-def _predict(function: Any, groups: list[list[Variable]], data: Any) -> Any:
-    outputs, values = function(*_values(groups), data)
-    for variable, value in zip(groups[1], values, strict=True):
+def predict(model: Any, data: Any, state: Groups | None = None) -> Any:
+    """A step of prediction; the outputs stay on the device. `state` as for `train`."""
+    state = state or [model.trainable_variables, model.non_trainable_variables]
+    outputs, values = model.make_predict_function()(*_values(state), data)
+    for variable, value in zip(state[1], values, strict=True):
         variable.replace(value)
     return outputs
 
@@ -82,7 +84,8 @@ def fit_epochs(
     model: Any,
     rounds: Rounds,
     listeners: CallbackList,
-    epochs: range,
+    first: int,
+    epochs: int,
     held_out: Rounds | None,
     validation_freq: int | Sequence[int],
 ) -> None:
@@ -92,11 +95,16 @@ def fit_epochs(
     ahead = Ahead()
     with contextlib.closing(listeners), contextlib.closing(ahead):
         listeners.on_train_begin()
-        for epoch in epochs:
+        initial_epoch = first
+        first, done = model._resume_at or (initial_epoch, 0)
+        model._resume_at = None
+        rounds.forward(first - initial_epoch)
+        for epoch in range(first, epochs):
             model.reset_metrics()
             listeners.on_epoch_begin(epoch)
             watch = Watch()
-            logs = _epoch(model, rounds, listeners, watch, ahead, held_out)
+            skipped = done if epoch == first else 0
+            logs = _epoch(model, rounds, listeners, watch, skipped, ahead, held_out)
             if not warned and not np.isfinite(logs.get("loss", 0.0)):
                 warned = _warn_not_finite(watch, epoch)
             if held_out is not None and _is_due(epoch, validation_freq):
@@ -114,17 +122,21 @@ def _epoch(
     rounds: Rounds,
     listeners: CallbackList,
     watch: Watch,
+    done: int,
     ahead: Ahead,
     held_out: Rounds | None,
 ) -> dict[str, Any]:
+    """One epoch of training but for its first `done` steps, which were done before."""
     logs: Logs | None = None
     under_way: deque[Logs] = deque()
-    function, groups, step = model.make_train_function(), _training_groups(model), 0
-    for batches in _grouped(rounds, model.steps_per_execution):
+    state: Groups | None = None
+    step = done
+    for batches in _grouped(rounds, model.steps_per_execution, done):
         listeners.on_train_batch_begin(step)
+        state = state or train_state(model)
         ahead.wait("train", batches[0])
-        logs = _run(function, groups, batches, watch)
-        if step == 0:
+        logs = train(model, batches, watch, state)
+        if step == done:
             _compile_ahead(model, rounds, held_out, ahead)
         step += len(batches)
         listeners.on_train_batch_end(step - 1, logs)
@@ -133,6 +145,8 @@ def _epoch(
             under_way.popleft().wait()
         if model.stop_training:
             break
+    if logs is None and done:  # the epoch was interrupted after its last step
+        return {name: float(value) for name, value in model.get_metrics_result().items()}
     if logs is None:
         raise ValueError("The data gave no batch for this epoch.")
     listeners.drain()
@@ -144,11 +158,11 @@ def _compile_ahead(model: Any, rounds: Rounds, held_out: Rounds | None, ahead: A
     if model.run_eagerly or model.steps_per_execution > 1 or model._compiled_ahead:
         return
     model._compiled_ahead = True
-    step, state = model.make_train_function(), shapes_of(_values(_training_groups(model)))
+    step, state = model.make_train_function(), shapes_of(_values(train_state(model)))
     for batch in shapes_of_batches(rounds)[1:]:
         ahead.start("train", batch, functools.partial(step.compile_for, state))
     if held_out is not None:
-        step, state = model.make_test_function(), shapes_of(_values(_test_groups(model)))
+        step, state = model.make_test_function(), shapes_of(_values(test_state(model)))
         for batch in shapes_of_batches(held_out):
             ahead.start("test", batch, functools.partial(step.compile_for, state))
 
@@ -162,12 +176,12 @@ def evaluate_once(
     logs: Logs | None = None
     under_way: deque[Logs] = deque()
     listeners.on_test_begin()
-    function, groups, step = model.make_test_function(), _test_groups(model), 0
+    step, state = 0, test_state(model)
     for batches in _grouped(rounds, model.steps_per_execution):
         listeners.on_test_batch_begin(step)
         if ahead is not None:
             ahead.wait("test", batches[0])
-        logs = _run(function, groups, batches, watch)
+        logs = test(model, batches, watch, state)
         step += len(batches)
         listeners.on_test_batch_end(step - 1, logs)
         under_way.append(logs)
@@ -183,12 +197,11 @@ def evaluate_once(
 def predict_all(model: Any, rounds: Rounds, listeners: CallbackList) -> Any:
     """The outputs of all batches of a round, on the host, joined."""
     parts: list[Any] = []
-    function = model.make_predict_function()
-    groups = [model.trainable_variables, model.non_trainable_variables]
+    state = [model.trainable_variables, model.non_trainable_variables]
     listeners.on_predict_begin()
     for step, (x, _, _) in enumerate(rounds.epoch()):
         listeners.on_predict_batch_begin(step)
-        outputs = _predict(function, groups, pack(x))
+        outputs = predict(model, pack(x), state)
         parts.append(outputs)
         if len(parts) > _AHEAD:
             parts[-_AHEAD - 1] = jax.device_get(parts[-_AHEAD - 1])
@@ -200,10 +213,13 @@ def predict_all(model: Any, rounds: Rounds, listeners: CallbackList) -> Any:
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
-def _grouped(rounds: Rounds, count: int) -> Iterator[list[Any]]:
-    """Groups of `count` batches; what is left, and batches of other shapes, one by one."""
+def _grouped(rounds: Rounds, count: int, done: int = 0) -> Iterator[list[Any]]:
+    """Groups of `count` batches; what is left, and batches of other shapes, one by one.
+
+    The first `done` batches are left out.
+    """
     waiting: list[Any] = []
-    for x, y, weight in rounds.epoch():
+    for x, y, weight in itertools.islice(rounds.epoch(), done, None):
         batch = pack(x, y, weight)
         if count == 1:
             yield [batch]

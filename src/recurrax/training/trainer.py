@@ -19,6 +19,7 @@ from recurrax.training.data import (
     to_arrays,
 )
 from recurrax.training.metric_set import MetricSet
+from recurrax.training.step import Watch
 from recurrax.training.steps import Steps
 
 
@@ -106,9 +107,7 @@ class Trainer(Steps):
         listeners = CallbackList(callbacks, self, verbose, epochs, rounds.num_batches)
         self._history = listeners.history
         self._stop_training = False
-        loops.fit_epochs(
-            self, rounds, listeners, range(initial_epoch, epochs), held_out, validation_freq
-        )
+        loops.fit_epochs(self, rounds, listeners, initial_epoch, epochs, held_out, validation_freq)
         return listeners.history
 
     # ------------------------------------------------------------------ evaluate
@@ -195,7 +194,7 @@ class Trainer(Steps):
         """
         self._require_compiled("train_on_batch")
         batch = self._one_batch(x, y, sample_weight, class_weight, training=True)
-        logs = dict(loops.train(self, batch).fetch())
+        logs = dict(loops.train(self, [batch], Watch()).fetch())
         return logs if return_dict else self._listed(logs)
 
     def test_on_batch(
@@ -204,7 +203,7 @@ class Trainer(Steps):
         """One step of evaluation on one batch; as `train_on_batch`."""
         self._require_compiled("test_on_batch")
         batch = self._one_batch(x, y, sample_weight, None, training=False)
-        logs = dict(loops.test(self, batch).fetch())
+        logs = dict(loops.test(self, [batch], Watch()).fetch())
         return logs if return_dict else self._listed(logs)
 
     def predict_on_batch(self, x: Any) -> Any:
