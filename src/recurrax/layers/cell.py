@@ -3,7 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, export
 
 from recurrax import activations, constraints, initializers, regularizers
 from recurrax.layers.checks import positive_int, rate
@@ -185,11 +185,13 @@ class GatedCell(DropoutRNNCell, Layer):
         }
 
 
-def batch_of(batch_size: Any, inputs: Any) -> int:
+def batch_of(batch_size: Any, inputs: Any) -> Any:
     """The number of samples, given as such or by an array of them."""
     given = inputs if batch_size is None else batch_size
     if given is None:
         raise ValueError("get_initial_state expected batch_size, such as batch_size=32.")
+    if export.is_symbolic_dim(given):
+        return given
     return int(given) if jnp.ndim(given) == 0 else jnp.shape(given)[0]
 
 

@@ -2,6 +2,7 @@
 
 from recurrax.layers.cloning import twin as clone_model
 from recurrax.layers.input_layer import Input as Input
+from recurrax.models.cloning import clone_model as clone_model
 from recurrax.models.functional import Functional as Functional
 from recurrax.models.model import Model as Model
 from recurrax.models.sequential import Sequential as Sequential

@@ -10,6 +10,7 @@ from recurrax.layers.layer import Layer
 from recurrax.layers.rnn import RNN
 from recurrax.layers.shapes import map_shapes
 from recurrax.models import functional_config
+from recurrax.models.explaining import Explanations, explain_model
 from recurrax.models.saved import Saved
 from recurrax.models.streaming import Stream
 from recurrax.models.summary import print_summary
@@ -154,6 +155,17 @@ class Model(Saved, Trainer, Layer):
                 layer.reset_state()
 
     reset_state = reset_states
+
+    def explain(self, batch_size: int = 32, timesteps: int = 100) -> Explanations:
+        """What the loop compiler makes of each recurrent layer; `print` it to read it.
+
+        Args:
+            batch_size, timesteps: sizes to explain for, where the model's inputs leave them open.
+
+        Raises:
+            ValueError: the model's inputs are not known, or no layer is recurrent.
+        """
+        return explain_model(self, batch_size, timesteps)
 
     def stream(self, batch_size: int = 1) -> Stream:
         """The model one step at a time: `stream.step(x_t) -> y_t`, with its state inside.
