@@ -207,7 +207,7 @@ class TestErrors:
     def test_unknown_names_and_arguments(self):
         with pytest.raises(ValueError, match="Did you mean 'tanh'"):
             layers.LSTM(4, activation="tahn")
-        with pytest.raises(ValueError, match="no argument 'droput'.*Did you mean 'dropout'"):
+        with pytest.raises(ValueError, match=r"no argument 'droput'.*Did you mean 'dropout'"):
             layers.LSTM(4, droput=0.1)
         with pytest.raises(ValueError, match="dropout to be a number from 0 to 1"):
             layers.GRU(4, dropout=1.5)
