@@ -18,7 +18,6 @@ from recurrax.loop.native.multiplying import Multiplication, build_multiplicatio
 from recurrax.loop.native.target import host
 from recurrax.loop.native.unsupported import Unsupported
 
-
 log = logging.getLogger(__name__)
 _KINDS = {"float32": "f32", "float64": "f64"}
 
