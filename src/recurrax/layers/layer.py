@@ -240,8 +240,8 @@ def _in_own_scope(build: Callable[..., Any]) -> Callable[..., Any]:
                 build(self, *args, **kwargs)
         finally:
             self._building = False
-        self._build_shapes = inspect.signature(build).bind(self, *args, **kwargs).arguments
-        del self._build_shapes["self"]
+        arguments = inspect.signature(build).bind(self, *args, **kwargs).arguments
+        self._build_shapes = dict(list(arguments.items())[1:])
         self.built = True
 
     return wrapped

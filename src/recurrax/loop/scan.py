@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax import export
 
 from recurrax.loop import gradient as _gradient  # noqa: F401 (gives the loop its derivative)
 from recurrax.loop import plan, split, step
@@ -60,9 +61,13 @@ def scan(
             reverse=reverse,
         )
     if runner == "lax" or getattr(jax.config, "jax_disable_jit"):  # noqa: B009
+        if length is not None and export.is_symbolic_dim(length):
+            length = None  # which lax.scan takes from xs alone
         return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
     traced = step.trace(f, init, xs, length)
     if traced.must_stay_whole:
+        if length is not None and export.is_symbolic_dim(length):
+            length = None  # which lax.scan takes from xs alone
         return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
 
     def run(body, consts, carry, xs):

@@ -3,6 +3,7 @@
 from typing import Any
 
 from recurrax import saving
+from recurrax.saving.onnx import export_model
 
 
 class Saved:
@@ -43,3 +44,18 @@ class Saved:
     def to_json(self, **options: Any) -> str:
         """The architecture as JSON, for `models.model_from_json`."""
         return saving.to_json(self, **options)
+
+    def export(self, filepath: Any, format: str = "onnx") -> None:
+        """Write the model as an ONNX graph, for inference elsewhere; see `saving.onnx`.
+
+        Args:
+            filepath: where to, such as "model.onnx".
+            format: "onnx".
+
+        Raises:
+            ImportError: the package `onnx` is missing (`pip install "recurrax[onnx]"`).
+            ValueError: another format, or a model that cannot be exported.
+        """
+        if format != "onnx":
+            raise ValueError(f'export() writes format="onnx" only, but got format={format!r}.')
+        export_model(self, filepath)

@@ -6,6 +6,9 @@ from recurrax.training.callbacks.base import Callback
 from recurrax.training.callbacks.history import History
 from recurrax.training.callbacks.progress_bar import ProgressBar
 
+# What `fit` adds itself.
+_OWN = (History, ProgressBar)
+
 
 class CallbackList:
     """The callbacks of a run: those given, then the bar and the history.
@@ -59,6 +62,8 @@ class CallbackList:
         for callback in self.callbacks:
             callback.set_params({"verbose": verbose, "epochs": epochs, "steps": steps})
             callback.set_model(model)
+            if hasattr(callback, "set_callbacks"):
+                callback.set_callbacks([c for c in self.callbacks if type(c) not in _OWN])
 
     def __getattr__(self, turn: str) -> Any:
         if not turn.startswith("on_"):

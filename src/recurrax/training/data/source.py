@@ -204,6 +204,13 @@ class Rounds:
                 return
             yield batch
 
+    def forward(self, epochs: int) -> None:
+        """Leave out so many epochs of data that go on from one epoch to the next."""
+        if self.steps is not None or getattr(self.source, "once", False):
+            for _ in range(epochs):
+                for _ in self.epoch():
+                    pass
+
     def _next(self) -> Batch | None:
         for _ in range(2):
             if self._open is None:

@@ -1,0 +1,3 @@
+"""Models as ONNX graphs."""
+
+from recurrax.saving.onnx.export import export_model as export_model
