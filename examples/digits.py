@@ -42,15 +42,15 @@ def main(epochs=30, plot="digits.png"):
 
     model = keras.Sequential(
         [
-            layers.Embedding(input_dim=17, output_dim=64),
-            layers.LSTM(128),
+            layers.Embedding(input_dim=17, output_dim=32),
+            layers.LSTM(128, dropout=0.3, recurrent_dropout=0.1),
             layers.Dense(10, activation="softmax"),
         ]
     )
     model.summary()
     rate = keras.optimizers.schedules.CosineDecay(5e-3, decay_steps=epochs * -(-cut // 32))
     model.compile(
-        optimizer=keras.optimizers.AdamW(learning_rate=rate, weight_decay=0.05),
+        optimizer=keras.optimizers.AdamW(learning_rate=rate, weight_decay=0.2),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )

@@ -36,13 +36,13 @@ def made_up(hours=24 * 365):
     """A year of weather: fronts of low pressure come along, bring wind, and cool the air."""
     draw = np.random.default_rng(0)
     t = np.arange(hours)
-    shocks = draw.normal(size=hours) * 0.5
+    shocks = draw.normal(size=hours) * 0.05
     pressure = np.zeros(hours)
     for k in range(2, hours):  # a damped oscillation that chance keeps going
         pressure[k] = 1.96 * pressure[k - 1] - 0.965 * pressure[k - 2] + shocks[k]
-    wind = np.maximum(0, 5 - 0.3 * np.gradient(pressure) * 10 + draw.normal(size=hours) * 0.5)
+    wind = np.maximum(0, 5 - 30 * np.gradient(pressure) + draw.normal(size=hours) * 0.5)
     day = 6 * np.sin(2 * np.pi * t / 24) + 10 * np.sin(2 * np.pi * t / (24 * 365))
-    temperature = 10 + day + 0.8 * np.roll(pressure, 18) + draw.normal(size=hours) * 0.4
+    temperature = 10 + day + 1.5 * np.roll(pressure, 18) + draw.normal(size=hours) * 0.4
     columns = ["temperature", "pressure", "wind"]
     return columns, np.stack([temperature, pressure, wind], axis=1).astype("float32")
 
@@ -94,7 +94,7 @@ def picture(past, truth, forecast, name, scale, path):
         axes.set_ylabel(name)
         axes.grid(alpha=0.25)
     panels[-1].set_xlabel("hours from now")
-    panels[0].legend(loc="upper left", ncols=3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     figure.savefig(path)
     pyplot.close(figure)
     print(f"The picture is in {path}.")

@@ -36,9 +36,11 @@ def load(images=None, labels=None):
     return read_idx(images).astype("float32") / 255, read_idx(labels).astype("int32")
 
 
-def main(images=None, labels=None, epochs=12):
+def main(images=None, labels=None, epochs=15):
     keras.utils.set_random_seed(0)
     x, y = load(images, labels)
+    order = np.random.default_rng(0).permutation(len(x))
+    x, y = x[order], y[order]
     cut = len(x) * 4 // 5
 
     model = keras.Sequential(
@@ -57,7 +59,7 @@ def main(images=None, labels=None, epochs=12):
     )
     model.fit(x[:cut], y[:cut], epochs=epochs, batch_size=64)
     _, accuracy = model.evaluate(x[cut:], y[cut:], verbose=0)
-    print(f"On the last {len(x) - cut} digits, held out: accuracy {accuracy:.3f}")
+    print(f"On {len(x) - cut} digits held out: accuracy {accuracy:.3f}")
     return accuracy
 
 
@@ -65,7 +67,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", help="IDX file of the images; needs --labels too")
     parser.add_argument("--labels", help="IDX file of the labels")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=15)
     options = parser.parse_args()
     if (options.images is None) != (options.labels is None):
         parser.error("--images and --labels go together")

@@ -214,6 +214,8 @@ def serialize(thing: Any) -> Any:
             "class_name": "__numpy__",
             "config": {"value": array.tolist(), "dtype": array.dtype.name},
         }
+    if thing is Ellipsis:
+        return {"class_name": "__ellipsis__", "config": {}}
     if isinstance(thing, slice):
         return {
             "class_name": "__slice__",
@@ -333,6 +335,8 @@ def deserialize(data: Any, custom_objects: Mapping[str, Any] | None = None) -> A
     config = data["config"]
     if name in ("__numpy__", "__tensor__"):
         return _array(config)
+    if name == "__ellipsis__":
+        return Ellipsis
     if name == "__slice__":
         return slice(config["start"], config["stop"], config["step"])
     if name == "__keras_tensor__":

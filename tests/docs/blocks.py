@@ -12,17 +12,20 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import NamedTuple
 
-from recurrax.layers.naming import reset_names
+from recurrax.naming import reset_names
 
 _BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\n*^```text\n(?P<output>.*?)^```\n)?",
     re.MULTILINE | re.DOTALL,
 )
+
+_DOCS = Path(__file__).parents[2] / "docs"
 
 
 class Block(NamedTuple):
@@ -75,9 +78,15 @@ def write(chapter: Path, outputs: list[str]) -> None:
 if __name__ == "__main__":
     for name in sys.argv[1:]:
         english = Path(name).resolve()
-        images = english.parent / "images" if english.parent.name == "en" else Path(mkdtemp())
-        outputs = run(english, images)
+        folder = Path(mkdtemp())
+        outputs = run(english, folder)
         write(english, outputs)
-        korean = english.parents[1] / "ko" / english.name
-        if english.parent.name == "en" and korean.exists():
+        images = _DOCS / "en" / "images"
+        images.mkdir(exist_ok=True)
+        for picture in folder.glob("*.png"):
+            shutil.copy(picture, images)
+        korean = english.with_name("README.ko.md")
+        if english.parent.name == "en":
+            korean = _DOCS / "ko" / english.name
+        if korean.exists():
             write(korean, outputs)

@@ -97,6 +97,16 @@ def test_what_numpy_is_not_asked_to_do_is_compiled():
     np.testing.assert_allclose(steps[-1], model(x), atol=1e-6)
 
 
+def test_a_stateful_layer_keeps_its_own_states():
+    model = keras.Sequential([keras.Input(batch_shape=(2, None, 3)), layers.GRU(4, stateful=True)])
+    x = _x(2, 3, 3)
+    model(x)
+    before = np.asarray(model.layers[0].states[0])
+    steps, _ = _streamed(model, x[:1])
+    np.testing.assert_array_equal(model.layers[0].states[0], before)
+    np.testing.assert_allclose(steps[-1], before[:1], atol=1e-6)
+
+
 def test_state_reset_and_copy():
     model = keras.Sequential([keras.Input((None, 3)), layers.LSTM(4, name="memory")])
     x = _x(1, 3, 3)

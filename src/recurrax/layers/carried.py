@@ -36,6 +36,6 @@ def carried(layer: Any) -> list[Any] | None:
 
 
 def carry(layer: Any, states: list[Any]) -> None:
-    """Hand out the last states of `layer`, where states are carried."""
-    if _context.states is not None:
-        _context.states[id(layer)] = states
+    """Hand out the last states of `layer`."""
+    assert _context.states is not None
+    _context.states[id(layer)] = states

@@ -23,7 +23,8 @@ class GatedCell(DropoutRNNCell, Layer):
         kernel_regularizer, recurrent_regularizer, bias_regularizer: penalties on the weights.
         kernel_constraint, recurrent_constraint, bias_constraint: applied after each update.
         dropout: share of the input's features dropped, the same ones at every step.
-        recurrent_dropout: share of the state's features dropped, the same ones at every step.
+        recurrent_dropout: share of the state's features dropped, the same ones at every step; with
+            it, as in Keras, each gate drops features of its own, of the input too.
         seed: of the dropout.
 
     Raises:
@@ -31,6 +32,7 @@ class GatedCell(DropoutRNNCell, Layer):
     """
 
     gates = 1
+    feature_axis = -1
     default_name = ""
 
     def __init__(
@@ -71,6 +73,8 @@ class GatedCell(DropoutRNNCell, Layer):
         self.seed = seed
         if self.dropout or self.recurrent_dropout:
             self.seed_generator = SeedGenerator(seed)
+        if self.recurrent_dropout and self.gates > 1:
+            self.dropout_mask_count = self.gates
         self.state_size: int | list[int] = self.units
         self.output_size = self.units
 
@@ -111,21 +115,38 @@ class GatedCell(DropoutRNNCell, Layer):
     def initialize_bias(self, shape: tuple[int, ...], dtype: Any) -> Array:
         return self.bias_initializer(shape, dtype)
 
-    def project_input(self, x: Array) -> Array:
-        """`x W + b`."""
-        projected = jnp.matmul(x, self.kernel.value)
+    # ------------------------------------------------------------------ products
+
+    def input_product(self, x: Array, kernel: Array) -> Array:
+        """`x W`."""
+        return jnp.matmul(x, kernel)
+
+    def state_product(self, h: Array, kernel: Array) -> Array:
+        """`h U`."""
+        return jnp.matmul(h, kernel)
+
+    def project_input(self, x: Array, masks: Any = None) -> Array:
+        """`x W + b`, of the features that dropout left."""
+        projected = self.by_gate(self.input_product, x, self.kernel.value, masks)
         return projected if self.bias is None else projected + self.bias.value
 
-    def project_state(self, h: Array) -> Array:
-        """`h U`."""
-        return jnp.matmul(h, self.recurrent_kernel.value)
+    def project_state(self, h: Array, masks: Any = None) -> Array:
+        """`h U`, of the features that dropout left."""
+        return self.by_gate(self.state_product, h, self.recurrent_kernel.value, masks)
 
-    def drop(self, x: Array, h: Array, training: bool) -> tuple[Array, Array]:
-        """`x` and `h` with dropout, in training."""
+    def by_gate(self, product: Any, x: Array, kernel: Array, masks: Any) -> Array:
+        """One product for all gates, or, where each has a mask of its own, one for each."""
+        if not isinstance(masks, list):
+            return product(x if masks is None else x * masks, kernel)
+        kernels = jnp.split(kernel, len(masks), axis=-1)
+        parts = [product(x * mask, k) for mask, k in zip(masks, kernels, strict=True)]
+        return jnp.concatenate(parts, axis=self.feature_axis)
+
+    def masks(self, x: Array, h: Array, training: bool) -> tuple[Any, Any]:
+        """Dropout masks of the input and of the state; None where nothing is dropped."""
         if not training:
-            return x, h
-        x_mask, h_mask = self.get_dropout_mask(x), self.get_recurrent_dropout_mask(h)
-        return x if x_mask is None else x * x_mask, h if h_mask is None else h * h_mask
+            return None, None
+        return self.get_dropout_mask(x), self.get_recurrent_dropout_mask(h)
 
     # ------------------------------------------------------------------ states and configuration
 

@@ -36,7 +36,6 @@ class ConvLSTMCell(LSTMCell):
 
     rank = 2
     default_name = "conv_lstm_cell"
-    dropout_mask_count = 4
 
     def __init__(
         self,
@@ -50,6 +49,7 @@ class ConvLSTMCell(LSTMCell):
         **kwargs: Any,
     ) -> None:
         super().__init__(filters, *args, **kwargs)
+        self.dropout_mask_count = 4
         self.filters = self.units
         owner = type(self).__name__
         self.kernel_size = windows.per_axis(kernel_size, self.rank, "kernel_size", owner)
@@ -88,31 +88,20 @@ class ConvLSTMCell(LSTMCell):
         )
         return windows.join_shape(batch, sizes, self.filters, self.data_format)
 
-    def _convolve_input(self, x: Array, kernel: Array) -> Array:
+    def input_product(self, x: Array, kernel: Array) -> Array:
         return convolve(x, kernel, self.strides, self.padding, self.data_format, self.dilation_rate)
 
-    def _convolve_state(self, h: Array, kernel: Array) -> Array:
+    def state_product(self, h: Array, kernel: Array) -> Array:
         ones = (1,) * self.rank
         return convolve(h, kernel, ones, "same", self.data_format, ones)
 
-    def gate_inputs(self, x: Array, h: Array, training: bool) -> Array:
-        x_masks = self.get_dropout_mask(x) if training else None
-        h_masks = self.get_recurrent_dropout_mask(h) if training else None
-        z = self._by_gate(self._convolve_input, x, self.kernel.value, x_masks)
-        z = z + self._by_gate(self._convolve_state, h, self.recurrent_kernel.value, h_masks)
+    def project_input(self, x: Array, masks: Any = None) -> Array:
+        projected = self.by_gate(self.input_product, x, self.kernel.value, masks)
         if self.bias is None:
-            return z
+            return projected
         ones = (1,) * self.rank
         shape = windows.join_shape(1, ones, 4 * self.filters, self.data_format)
-        return z + self.bias.value.reshape(shape)
-
-    def _by_gate(self, convolution: Any, x: Array, kernel: Array, masks: Any) -> Array:
-        """One convolution for all gates, or with masks one for each."""
-        if masks is None:
-            return convolution(x, kernel)
-        kernels = jnp.split(kernel, 4, axis=-1)
-        parts = [convolution(x * mask, k) for mask, k in zip(masks, kernels, strict=True)]
-        return jnp.concatenate(parts, axis=self.feature_axis)
+        return projected + self.bias.value.reshape(shape)
 
     def get_initial_state(
         self, batch_size: Any = None, inputs: Any = None, dtype: Any = None

@@ -25,7 +25,7 @@ class Dot(Layer):
 
     def __init__(self, axes: int | Sequence[int], normalize: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.axes = axes if isinstance(axes, int) else list(axes)
+        self.axes = axes if isinstance(axes, int) else tuple(axes)
         self.normalize = normalize
 
     def _sides(self, shapes: Any) -> tuple[int, int]:

@@ -44,11 +44,15 @@ class GRUCell(GatedCell):
     def bias_shape(self) -> tuple[int, ...]:
         return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
 
-    def project_input(self, x: Array) -> Array:
-        projected = jnp.matmul(x, self.kernel.value)
+    def project_input(self, x: Array, masks: Any = None) -> Array:
+        projected = self.by_gate(self.input_product, x, self.kernel.value, masks)
         if self.bias is None:
             return projected
         return projected + (self.bias.value[0] if self.reset_after else self.bias.value)
+
+    def project_state(self, h: Array, masks: Any = None) -> Array:
+        projected = super().project_state(h, masks)
+        return projected if self.bias is None else projected + self.bias.value[1]
 
     def call(
         self,
@@ -57,24 +61,29 @@ class GRUCell(GatedCell):
         training: bool = False,
     ) -> tuple[Float[Array, "batch units"], Any]:
         previous = states[0] if isinstance(states, list | tuple) else states
-        x, h = self.drop(inputs, previous, training)
-        kernel = self.recurrent_kernel.value
-        xz, xr, xn = jnp.split(self.project_input(x), 3, axis=-1)
+        x_masks, h_masks = self.masks(inputs, previous, training)
+        xz, xr, xn = jnp.split(self.project_input(inputs, x_masks), 3, axis=-1)
         if self.reset_after:
-            hz, hr, hn = jnp.split(self.project_state(h), 3, axis=-1)
+            hz, hr, hn = jnp.split(self.project_state(previous, h_masks), 3, axis=-1)
         else:
-            hz, hr = jnp.split(jnp.matmul(h, kernel[:, : 2 * self.units]), 2, axis=-1)
+            hz, hr = self._before_reset(previous, h_masks)
             hn = None
         z = self.record("update_gate", self.recurrent_activation(xz + hz))
         r = self.record("reset_gate", self.recurrent_activation(xr + hr))
-        hn = jnp.matmul(r * h, kernel[:, 2 * self.units :]) if hn is None else r * hn
+        hn = self._after_reset(r, previous, h_masks) if hn is None else r * hn
         n = self.record("candidate", self.activation(xn + hn))
         h = z * previous + (1 - z) * n
         return h, like_given(states, [h])
 
-    def project_state(self, h: Array) -> Array:
-        projected = super().project_state(h)
-        return projected if self.bias is None else projected + self.bias.value[1]
+    def _before_reset(self, h: Array, masks: Any) -> list[Array]:
+        kernel = self.recurrent_kernel.value[:, : 2 * self.units]
+        masks = masks[:2] if isinstance(masks, list) else masks
+        return jnp.split(self.by_gate(self.state_product, h, kernel, masks), 2, axis=-1)
+
+    def _after_reset(self, r: Array, h: Array, masks: Any) -> Array:
+        mask = masks[2] if isinstance(masks, list) else masks
+        h = h if mask is None else h * mask
+        return jnp.matmul(r * h, self.recurrent_kernel.value[:, 2 * self.units :])
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from recurrax.layers import carried, masked
+from recurrax.layers import carried, explained, masked
 from recurrax.layers.cell import GatedCell
 from recurrax.layers.cells import call_cell, cell_name, match_states
 from recurrax.layers.dropout_cell import DropoutRNNCell, draw_again, keeping_masks
@@ -81,6 +81,7 @@ def loop(
     with keeping_masks(dropping):
         changing += _rehearse(cell, xs, initial, training, constants)
         draw_again(dropping)
+        explained.keep(layer, step, (initial, [v.value for v in changing]), (xs, time_mask), steps)
         (states, changed), (ys, losses, found) = run(
             step,
             (initial, [v.value for v in changing]),

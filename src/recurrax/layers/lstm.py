@@ -25,7 +25,6 @@ class LSTMCell(GatedCell):
     """
 
     gates = 4
-    feature_axis = -1
     state_names = ("h", "c")
 
     def __init__(
@@ -66,8 +65,8 @@ class LSTMCell(GatedCell):
 
     def gate_inputs(self, x: Array, h: Array, training: bool) -> Array:
         """`x W + b + h U`, the inputs of all gates, with dropout in training."""
-        x, h = self.drop(x, h, training)
-        return self.project_input(x) + self.project_state(h)
+        x_masks, h_masks = self.masks(x, h, training)
+        return self.project_input(x, x_masks) + self.project_state(h, h_masks)
 
     def get_config(self) -> dict[str, Any]:
         return {

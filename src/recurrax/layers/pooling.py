@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from recurrax.layers import windows
@@ -49,7 +50,8 @@ class Pooling(Layer):
         """`function` of all entries in each window."""
         window = windows.join_shape(1, self.pool_size, 1, self.data_format)
         strides = windows.join_shape(1, self.strides, 1, self.data_format)
-        start = jnp.asarray(start, x.dtype)
+        # On the host, so that the reduction is known to be one that has a derivative.
+        start = np.asarray(start, x.dtype)
         return jax.lax.reduce_window(x, start, function, window, strides, self.padding.upper())
 
     def compute_output_shape(self, input_shape: Any) -> Any:

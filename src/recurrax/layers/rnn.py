@@ -181,8 +181,9 @@ class RNN(Layer):
         outputs, states = loop_over.loop(
             self, sequences, initial, mask, training, not given, constants
         )
-        carried.carry(self, states)
-        if self._states is not None:
+        if carried.is_carrying():
+            carried.carry(self, states)
+        elif self._states is not None:
             for variable, state in zip(
                 variables_in(self._states), jax.tree.leaves(states), strict=True
             ):

@@ -26,8 +26,9 @@ class SimpleRNNCell(GatedCell):
         training: bool = False,
     ) -> tuple[Float[Array, "batch units"], Any]:
         previous = states[0] if isinstance(states, list | tuple) else states
-        x, h = self.drop(inputs, previous, training)
-        h = self.activation(self.project_input(x) + self.project_state(h))
+        x_masks, h_masks = self.masks(inputs, previous, training)
+        z = self.project_input(inputs, x_masks) + self.project_state(previous, h_masks)
+        h = self.activation(z)
         return h, like_given(states, [h])
 
 

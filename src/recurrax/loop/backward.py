@@ -11,12 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
-from recurrax.loop import jaxprs, kept
+from recurrax.loop import jaxprs, kept, operations
 from recurrax.loop.body import Body
 from recurrax.loop.jaxprs import Atom
-
-# They take operands of one shape, or with axes of size 1 that they repeat.
-_ELEMENTWISE = {"add", "sub", "mul", "div", "max", "min", "pow", "atan2", "add_any"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,14 +117,16 @@ class _Taps:
         others = jaxprs.variables(a for i, a in enumerate(eqn.invars) if i != position)
         repeated = jaxprs.aval(eqn.invars[position]).shape != jaxprs.aval(out).shape
         other, operand_tap = None, None
-        if eqn.primitive.name in kept.PRODUCTS:
+        if eqn.primitive.name in operations.PRODUCTS:
             if root is None or len(others) != 1 or others[0] in still:
                 return False
             other = others[0]
             tap = self._tap(root)
         elif eqn.primitive.name == "broadcast_in_dim":
             tap = self._tap(out)
-        elif eqn.primitive.name in _ELEMENTWISE and (repeated or root is not None):
+        elif eqn.primitive.name in operations.ELEMENTWISE_OF_SEVERAL and (
+            repeated or root is not None
+        ):
             tap = operand_tap = len(self.tap_avals)
             self.tap_avals.append(out.aval)
         else:

@@ -5,28 +5,10 @@ from typing import Any
 
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, jaxprs_in_params
 
-from recurrax.loop import jaxprs
+from recurrax.loop import jaxprs, operations
 
-# They move values and compute none.
-_FREE = {
-    "broadcast_in_dim",
-    "concatenate",
-    "convert_element_type",
-    "copy",
-    "dynamic_slice",
-    "dynamic_update_slice",
-    "gather",
-    "iota",
-    "pad",
-    "reshape",
-    "rev",
-    "select_n",
-    "slice",
-    "split",
-    "squeeze",
-    "stop_gradient",
-    "transpose",
-}
+# Like layout: they read and write single elements.
+_FREE = operations.LAYOUT | {"dynamic_slice", "dynamic_update_slice", "gather"}
 
 
 def flops(program: ClosedJaxpr | Jaxpr) -> int:

@@ -10,11 +10,7 @@ from collections.abc import Sequence
 
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
 
-from recurrax.loop import jaxprs
-
-PRODUCTS = {"dot_general", "conv_general_dilated", "ragged_dot"}
-_DRAWS = {"random_bits", "threefry2x32", "rng_bit_generator"}
-_SUMS = {"add", "add_any"}
+from recurrax.loop import jaxprs, operations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +28,7 @@ class Kept:
 
     @property
     def products(self) -> list[JaxprEqn]:
-        return [e for e in self.eqns if e.primitive.name in PRODUCTS]
+        return [e for e in self.eqns if e.primitive.name in operations.PRODUCTS]
 
 
 def find(jaxpr: Jaxpr) -> list[Kept]:
@@ -46,9 +42,9 @@ def find(jaxpr: Jaxpr) -> list[Kept]:
     sums: dict[Var, list[JaxprEqn]] = {}
     draws = []
     for eqn in jaxpr.eqns:
-        if eqn.primitive.name in _DRAWS:
+        if eqn.primitive.name in operations.DRAWS:
             draws.extend(Kept(v, (eqn,)) for v in eqn.outvars)
-        elif eqn.primitive.name in PRODUCTS:
+        elif eqn.primitive.name in operations.PRODUCTS:
             root, chain = _sum_around(eqn, uses, outputs)
             members = sums.setdefault(root, [])
             members.extend(e for e in chain if not any(e is m for m in members))
@@ -70,7 +66,7 @@ def _sum_around(
         total = user.outvars[0]
         same_shape = jaxprs.aval(total).shape == jaxprs.aval(value).shape
         twice = sum(not isinstance(a, Literal) and a is value for a in user.invars) > 1
-        if user.primitive.name not in _SUMS or not same_shape or twice:
+        if user.primitive.name not in operations.SUMS or not same_shape or twice:
             break
         chain.append(user)
         value = total

@@ -240,16 +240,6 @@ class Functional(Model):
             return Layer.get_config(self)
         return functional_config.to_config(self)
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """A model from what `get_config` returned, here or in Keras.
-
-        `training=False`, which Keras notes down at every call, is taken as not given.
-        """
-        if "layers" not in config or not functional_config.made_like_functional(cls):
-            return super().from_config(config)
-        return functional_config.from_config(cls, config, custom_objects)
-
 
 def _takes_training(layer: Any) -> bool:
     return signature_of(type(layer)).takes_training

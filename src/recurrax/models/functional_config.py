@@ -99,6 +99,8 @@ def _unwrap(tree: Any) -> Any:
 def from_config(cls: type, config: dict[str, Any], custom_objects: Any) -> Any:
     """The model that `to_config`, or Keras, wrote down.
 
+    `training=False`, which Keras notes down at every call, is taken as not given.
+
     Raises:
         ValueError: a call that refers to something the configuration does not hold.
     """

@@ -9,10 +9,12 @@ from recurrax.layers.input_layer import Input
 from recurrax.layers.layer import Layer
 from recurrax.layers.rnn import RNN
 from recurrax.layers.shapes import map_shapes
+from recurrax.models import functional_config
+from recurrax.models.explaining import Explanations, explain_model
 from recurrax.models.saved import Saved
 from recurrax.models.streaming import Stream
 from recurrax.models.summary import print_summary
-from recurrax.registry import nearest, serializable
+from recurrax.registry import custom_object_scope, nearest, serializable
 from recurrax.training.trainer import Trainer
 
 
@@ -120,6 +122,15 @@ class Model(Saved, Trainer, Layer):
         """The symbolic outputs, in a list; None before the model is called on any."""
         return symbolic_leaves(self._nodes[0].outputs) if self._nodes else None
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """A model from what `get_config` returned; of a graph, if the configuration holds one."""
+        graph = {"layers", "input_layers", "output_layers"} <= set(config)
+        if graph and functional_config.made_like_functional(cls):
+            return functional_config.from_config(cls, config, custom_objects)
+        with custom_object_scope(custom_objects or {}):
+            return super().from_config(config)
+
     # ------------------------------------------------------------------ for people
 
     def summary(self, **options: Any) -> None:
@@ -144,6 +155,17 @@ class Model(Saved, Trainer, Layer):
                 layer.reset_state()
 
     reset_state = reset_states
+
+    def explain(self, batch_size: int = 32, timesteps: int = 100) -> Explanations:
+        """What the loop compiler makes of each recurrent layer; `print` it to read it.
+
+        Args:
+            batch_size, timesteps: sizes to explain for, where the model's inputs leave them open.
+
+        Raises:
+            ValueError: the model's inputs are not known, or no layer is recurrent.
+        """
+        return explain_model(self, batch_size, timesteps)
 
     def stream(self, batch_size: int = 1) -> Stream:
         """The model one step at a time: `stream.step(x_t) -> y_t`, with its state inside.

@@ -218,6 +218,8 @@ def _early_shape(layer: Layer) -> Any:
     known = getattr(layer, "known_input_shape", None)
     if known is not None:
         return known
+    if isinstance(layer, Model) and layer.built and len(layer.inputs or ()) == 1:
+        return layer.inputs[0].shape  # pyright: ignore[reportOptionalSubscript]
     given = layer._input_arguments
     if "batch_input_shape" in given or "batch_shape" in given:
         return given.get("batch_input_shape", given.get("batch_shape"))

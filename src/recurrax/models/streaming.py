@@ -39,7 +39,7 @@ class Stream:
     def __init__(self, model: Any, batch_size: int = 1) -> None:
         self._program = _Program(model, batch_size)
         self._states = self._program.initial
-        _try_out(self, model)
+        _try_out(self)
 
     def step(self, x_t: Any) -> Any:
         """Go forward one step.
@@ -110,8 +110,8 @@ class _Program:
         self.shapes = [_step_shape(model, tensor.shape, batch_size) for tensor in symbols]
         self.dtypes = [np.dtype(tensor.dtype) for tensor in symbols]
         self.check_values = getattr(model, "check_values", None)
-        forward = _Forward(model, batch_size)
-        values = [np.asarray(v.value) for v in forward.variables]
+        self.forward = forward = _Forward(model, batch_size)
+        self.values = values = [np.asarray(v.value) for v in forward.variables]
         one, changed = forward.shapes(values, self._sequences(1))
         several, _ = forward.shapes(values, self._sequences(_TRIAL_STEPS))
         leaves = zip(jax.tree.leaves(one), jax.tree.leaves(several), strict=True)
@@ -197,6 +197,10 @@ class _Forward:
         new = [scope.get_current_value(v) for v in self.variables]
         return outputs, {layer.name: carried[id(layer)] for layer in self.recurrent}, new
 
+    def outputs(self, values: Any, states: Any, inputs: Any) -> Any:
+        """What the model returns."""
+        return self(values, states, inputs)[0]
+
     def shapes(self, values: Any, inputs: Any) -> tuple[Any, list[int]]:
         """The shapes of the outputs, and which variables a call changes."""
         changed: list[int] = []
@@ -211,12 +215,13 @@ class _Forward:
 
 
 def _symbolic_inputs(model: Any) -> Sequence[Any]:
-    if not model.built or not hasattr(model, "inputs"):
+    symbols = getattr(model, "inputs", None) if model.built else None
+    if not symbols:
         raise ValueError(
             f"Model {model.name!r} cannot be streamed before its input's shape is known: build a "
             "Sequential or functional model, beginning with an Input, or call it on data first."
         )
-    return model.inputs
+    return symbols
 
 
 def _step_shape(model: Any, shape: Any, batch_size: int) -> tuple[int, ...]:
@@ -237,7 +242,7 @@ def _check_goes_forward(model: Any) -> None:
             )
 
 
-def _try_out(stream: Stream, model: Any) -> None:
+def _try_out(stream: Stream) -> None:
     """Raise ValueError where streaming a few steps gives something else than the model does."""
     program = stream._program
     generator = np.random.default_rng(0)
@@ -245,9 +250,8 @@ def _try_out(stream: Stream, model: Any) -> None:
         (generator.random((shape[0], _TRIAL_STEPS, *shape[1:])) * 2).astype(dtype)
         for shape, dtype in zip(program.shapes, program.dtypes, strict=True)
     ]
-    given = xs if len(xs) > 1 else xs[0]
-    with StatelessScope():
-        whole = jax.tree.leaves(model(given, training=False))
+    forward = program.forward
+    whole = jax.tree.leaves(jax.jit(forward.outputs)(program.values, forward.initial, xs))
     steps = [[x[:, t] for x in xs] for t in range(_TRIAL_STEPS)]
     outputs = [stream.step(x_t if len(xs) > 1 else x_t[0]) for x_t in steps]
     last = jax.tree.leaves(outputs[-1])
@@ -256,9 +260,9 @@ def _try_out(stream: Stream, model: Any) -> None:
         expected = np.asarray(y[:, -1] if timed else y, np.float64)
         if not np.allclose(expected, y_t, _TRIAL_TOLERANCE, _TRIAL_TOLERANCE):
             raise ValueError(
-                f"Model {model.name!r} cannot be streamed: on a sequence it gives something else "
-                "than step by step, so a layer looks at several steps at once (Flatten, pooling, "
-                "attention, convolution over time). Stream the part before that layer."
+                f"Model {program.model.name!r} cannot be streamed: on a sequence it gives "
+                "something else than step by step, so a layer looks at several steps at once "
+                "(Flatten, pooling, attention, convolution over time). Stream the part before it."
             )
 
 

@@ -25,6 +25,11 @@ class Logs(dict):
             return all(array.is_ready() for array in arrays)
         return True
 
+    def wait(self) -> None:
+        """Wait for the step to end, fetching nothing."""
+        if self._pending:
+            jax.block_until_ready(list(super().values()))
+
     def fetch(self) -> "Logs":
         """Wait for the values; they are Python numbers and NumPy arrays from then on."""
         if self._pending:

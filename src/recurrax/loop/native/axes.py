@@ -19,10 +19,14 @@ Node = tuple[Name, int]
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """`count` rows; `axes[name]` says of a value which of its axes are rows."""
+    """`count` rows; `axes[name]` says of a value which of its axes are rows.
+
+    `meet` tells that there is a leading axis, but something mixes what lies along it.
+    """
 
     count: int
     axes: dict[Name, tuple[int, ...]]
+    meet: bool = False
 
     def of(self, atom: Atom) -> tuple[int, ...]:
         return () if isinstance(atom, Number) else self.axes.get(atom, ())
@@ -99,7 +103,8 @@ def find_rows(body: Body, program: Program) -> Rows:
         name: tuple(k for k in range(len(name.shape)) if classes.find((name, k)) in chosen)
         for name in names
     }
-    return Rows(count, {name: axes for name, axes in picked.items() if axes})
+    meet = not chosen and lead.shape[0] > 1
+    return Rows(count, {name: axes for name, axes in picked.items() if axes}, meet)
 
 
 def _leads(classes: _Classes, name: Name, chosen: list[Node]) -> bool:

@@ -71,7 +71,8 @@ def flatten(closed: ClosedJaxpr) -> Program:
 
 def _number(value, aval) -> Number:
     array = np.asarray(value)
-    if array.size == 0 or not (array == array.flat[0]).all():
+    alike = array.size > 0 and ((array == array.flat[0]) | (array != array)).all()
+    if not alike or (array != array).any() != (array != array).all():
         raise Unsupported(f"an array constant of shape {array.shape} stands inside the step")
     return Number(array.flat[0].item(), tuple(aval.shape), aval.dtype)
 

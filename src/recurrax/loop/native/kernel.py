@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import importlib.metadata
-import logging
 import os
 import pathlib
 import threading
@@ -22,8 +21,8 @@ from recurrax.loop.native.schedule import Schedule
 from recurrax.loop.native.target import Target, host, initialise
 from recurrax.loop.native.tile import TileCode
 
-log = logging.getLogger(__name__)
 _LARGEST_TILE = 32
+_OBJECT_FILES = (b"\x7fELF", b"\xcf\xfa\xed\xfe")  # of Linux, of macOS
 _lock = threading.Lock()
 _engines: dict[str, llvm.ExecutionEngine] = {}
 
@@ -79,16 +78,14 @@ def compile_module(module: ir.Module, target: Target) -> bytes:
 
 
 def _linked(code: bytes) -> llvm.ExecutionEngine | None:
-    """Object code made ready to run, or None if it is not object code for this machine."""
+    """Object code made ready to run, or None if it is no object code."""
     initialise()
+    if not code.startswith(_OBJECT_FILES):  # LLVM does not survive being handed something else
+        return None
     empty = llvm.parse_assembly("")
     engine = llvm.create_mcjit_compiler(empty, host().machine())
-    try:
-        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-        engine.finalize_object()
-    except RuntimeError as error:
-        log.warning("compiled code from the cache cannot be used, compiling anew: %s", error)
-        return None
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
     return engine if engine.get_function_address("handler") else None
 
 

@@ -90,7 +90,8 @@ def lower(body: Body) -> Step:
         try:
             results = _lower(graph, rows, equation, [read(x) for x in equation.inputs])
         except Unsupported as error:
-            raise Unsupported(f"{_shown(equation)}: {error}") from None
+            why = f"{error}; rows meet in this step" if rows.meet else str(error)
+            raise Unsupported(f"{_shown(equation)}: {why}") from None
         known.update(zip(equation.outputs, results, strict=True))
     outputs = tuple(_place(rows, atom) for atom in program.outputs)
     results = []

@@ -1,7 +1,7 @@
 """What an optimizer is: an update rule in optax's form, its state in variables in Keras's order."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +12,7 @@ from jax import Array
 from recurrax.dtypes import floatx
 from recurrax.naming import auto_name
 from recurrax.registry import deserialize, serialize
+from recurrax.training.optimizers.clipping import clip
 from recurrax.training.schedules import LearningRateSchedule
 from recurrax.variable import Variable
 
@@ -464,27 +465,3 @@ class Optimizer:
         if isinstance(rate, Mapping):
             config = {**config, "learning_rate": deserialize(rate, custom_objects)}
         return cls(**config)
-
-
-def clip(
-    grads: list[Any],
-    norm: float | None = None,
-    value: float | None = None,
-    global_norm: float | None = None,
-) -> list[Any]:
-    """Gradients limited by their own norms, by value, or by the norm of all of them."""
-
-    def scaled(g: Array, limit: float, squares: Array) -> Array:
-        return g * limit / jnp.maximum(jnp.sqrt(squares), limit)
-
-    each: Callable[[Array], Array]
-    if norm:
-        each = lambda g: scaled(g, norm, jnp.sum(jnp.square(g)))  # noqa: E731
-    elif value:
-        each = lambda g: jnp.clip(g, -value, value)  # noqa: E731
-    elif global_norm:
-        total = sum(jnp.sum(jnp.square(g)) for g in grads if g is not None)
-        each = lambda g: scaled(g, global_norm, jnp.asarray(total))  # noqa: E731
-    else:
-        return grads
-    return [None if g is None else each(g) for g in grads]

@@ -1,0 +1,164 @@
+"""A padded batch gives each sample what it gives alone, unpadded."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tests.layers.against_keras import draw
+
+import recurrax as keras
+from recurrax import layers
+from recurrax.layers.mask import get_mask
+
+LENGTHS = (5, 2, 3, 1)
+BATCH, STEPS, FEATURES = len(LENGTHS), 5, 3
+X = draw((BATCH, STEPS, FEATURES))
+PADDED = np.arange(STEPS)[None] < np.array(LENGTHS)[:, None]
+HOLES = np.random.default_rng(2).random((BATCH, STEPS)) < 0.5
+HOLES[:, 1] = True
+
+
+class LeakyCell(layers.Layer):
+    """Its output is not its state."""
+
+    state_size, output_size = 4, 2
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight((input_shape[-1], 4), name="kernel")
+
+    def call(self, inputs, states):
+        state = 0.5 * states[0] + jnp.tanh(inputs @ self.kernel.value)
+        return state[:, :2] * 3, [state]
+
+
+RECURRENT = {
+    "LSTM": lambda **o: layers.LSTM(4, **o),
+    "GRU": lambda **o: layers.GRU(4, **o),
+    "SimpleRNN": lambda **o: layers.SimpleRNN(4, **o),
+    "stacked": lambda **o: layers.RNN([layers.LSTMCell(4), layers.GRUCell(3)], **o),
+    "own cell": lambda **o: layers.RNN(LeakyCell(), **o),
+    "concat": lambda **o: layers.Bidirectional(layers.LSTM(4, **o)),
+    "sum": lambda **o: layers.Bidirectional(layers.GRU(4, **o), merge_mode="sum"),
+}
+
+
+def _leaves(x):
+    flat = []
+    for item in x if isinstance(x, list | tuple) else [x]:
+        flat += _leaves(item) if isinstance(item, list | tuple) else [np.asarray(item)]
+    return flat
+
+
+@pytest.mark.parametrize("mask", [PADDED, HOLES], ids=["padded", "holes"])
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("name", RECURRENT)
+def test_each_sample_gives_what_it_gives_alone(name, sequences, mask):
+    layer = RECURRENT[name](return_sequences=sequences, return_state=True)
+    together = _leaves(layer(X, mask=mask))
+    for sample in range(BATCH):
+        kept = mask[sample]
+        alone = _leaves(layer(X[sample : sample + 1, kept]))
+        for one, all_ in zip(alone, together, strict=True):
+            mine = all_[sample][kept] if sequences and one.ndim == 3 else all_[sample]
+            np.testing.assert_allclose(mine, one[0], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["LSTM", "own cell"])
+def test_masked_steps_hold_the_output_or_are_zero(name):
+    held = RECURRENT[name](return_sequences=True)
+    outputs = np.asarray(held(X, mask=PADDED))
+    np.testing.assert_array_equal(outputs[1, 2:], np.repeat(outputs[1, 1:2], 3, axis=0))
+    zero = RECURRENT[name](return_sequences=True, zero_output_for_mask=True)
+    assert not np.asarray(zero(X, mask=PADDED))[1, 2:].any()
+
+
+def test_go_backwards_skips_padding():
+    layer = layers.GRU(4, go_backwards=True)
+    np.testing.assert_allclose(layer(X, mask=PADDED)[1], layer(X[1:2, :2])[0], rtol=1e-6, atol=1e-6)
+
+
+def test_a_mask_travels_from_embedding_to_the_end():
+    ids = np.where(PADDED, np.random.default_rng(0).integers(1, 9, (BATCH, STEPS)), 0)
+    model = keras.Sequential(
+        [
+            layers.Embedding(9, 3, mask_zero=True),
+            layers.Dropout(0.5),
+            layers.TimeDistributed(layers.Dense(4)),
+            layers.Bidirectional(layers.LSTM(3, return_sequences=True)),
+            layers.GRU(2),
+        ]
+    )
+    together = model(ids)
+    for sample, length in enumerate(LENGTHS):
+        alone = model(ids[sample : sample + 1, :length])
+        np.testing.assert_allclose(together[sample], alone[0], rtol=1e-6, atol=1e-6)
+
+
+def test_a_functional_graph_hands_masks_through_merges_and_operators():
+    inputs = keras.Input((None, FEATURES))
+    x = layers.Masking(-1.0)(inputs)
+    both = layers.Concatenate()([layers.Dense(2)(x), x])
+    model = keras.Model(inputs, layers.GlobalAveragePooling1D()(both))
+    padded = np.where(PADDED[..., None], X, -1.0)
+    together = model(padded)
+    for sample, length in enumerate(LENGTHS):
+        alone = model(X[sample : sample + 1, :length])
+        np.testing.assert_allclose(together[sample], alone[0], rtol=1e-6, atol=1e-6)
+
+
+def test_compute_mask_by_hand_on_arrays_and_symbols():
+    embedding = layers.Embedding(9, 3, mask_zero=True)
+    ids = np.array([[3, 4, 0]])
+    vectors = embedding(ids)
+    np.testing.assert_array_equal(get_mask(vectors), ids != 0)
+    np.testing.assert_array_equal(vectors._keras_mask, ids != 0)
+    inputs = keras.Input((None,), dtype="int32")
+    mask = embedding.compute_mask(inputs)
+    assert (mask.shape, mask.dtype) == ((None, None), "bool")
+    lstm = layers.LSTM(2)
+    model = keras.Model(inputs, lstm(embedding(inputs), mask=mask))
+    np.testing.assert_allclose(model(ids), lstm(embedding(ids[:, :2])), rtol=1e-6, atol=1e-6)
+
+
+def test_pooling_over_time_leaves_padding_out():
+    for name in ("GlobalMaxPooling1D", "GlobalAveragePooling1D"):
+        layer = getattr(layers, name)()
+        together = layer(X, mask=PADDED)
+        for sample, length in enumerate(LENGTHS):
+            np.testing.assert_allclose(
+                together[sample], layer(X[sample : sample + 1, :length])[0], rtol=1e-6
+            )
+        assert np.isfinite(layer(X, mask=np.zeros((BATCH, STEPS), bool))).all()
+
+
+def test_attention_sees_no_padding():
+    ids = np.array([[1, 2, 0, 0], [3, 4, 5, 6]])
+    embedding = layers.Embedding(9, 3, mask_zero=True)
+    attention = layers.Attention()
+    vectors = embedding(ids)
+    short = embedding(ids[:1, :2])
+    np.testing.assert_allclose(
+        attention([vectors, vectors])[0, :2], attention([short, short])[0], rtol=1e-6, atol=1e-6
+    )
+    heads = layers.MultiHeadAttention(2, 3)
+    np.testing.assert_allclose(
+        heads(vectors, vectors)[0, :2], heads(short, short)[0], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_layer_that_does_not_know_masks_warns():
+    class Blind(layers.Layer):
+        def call(self, inputs):
+            return inputs * 2
+
+    with pytest.warns(UserWarning, match="does not support masking"):
+        Blind()(layers.Masking()(X))
+
+
+@pytest.mark.parametrize("shape", [(BATCH, STEPS + 1), (BATCH + 1, STEPS), (BATCH,)])
+def test_a_mask_of_another_shape_is_an_error(shape):
+    mask = np.ones(shape, bool)
+    for make in RECURRENT.values():
+        with pytest.raises(ValueError, match=r"mask of shape \(batch, timesteps\)"):
+            make()(X, mask=mask)
+    with pytest.raises(ValueError, match="mask"):
+        layers.TimeDistributed(layers.Dense(2))(X, mask=mask)

@@ -1,0 +1,100 @@
+"""tanh, exp and their kin against float64, in units in the last place."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+from against_xla import body_of, run_native
+
+WIDTH = 1 << 14
+WORST = {
+    "tanh": (jnp.tanh, np.tanh, 2.4),
+    "logistic": (jax.nn.sigmoid, scipy.special.expit, 2.2),
+    "exp": (jnp.exp, np.exp, 1.0),
+    "log": (jnp.log, np.log, 1.2),
+    "log1p": (jnp.log1p, np.log1p, 1.6),
+    "expm1": (jnp.expm1, np.expm1, 1.5),
+    "erf": (jax.lax.erf, scipy.special.erf, 1.0),
+    "erfc": (jax.lax.erfc, scipy.special.erfc, 1.0),
+    "sinh": (jnp.sinh, np.sinh, 1.0),
+    "cosh": (jnp.cosh, np.cosh, 1.0),
+    "exp2": (jnp.exp2, np.exp2, 1.0),
+    "cbrt": (jnp.cbrt, np.cbrt, 1.0),
+    "rsqrt": (jax.lax.rsqrt, lambda x: 1 / np.sqrt(x), 1.6),
+}
+SPECIAL = np.array(
+    [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 88.72, 88.73, -87.3, -104.0], np.float32
+)
+
+
+def evaluate(function, x):
+    """`function` of all of `x`, computed natively."""
+    steps = -(-x.size // WIDTH)
+    padded = jnp.asarray(np.resize(x, (steps, WIDTH)))
+    body = body_of(lambda consts, carry, xs: ((), (function(xs[0]),)), (), (), (padded,))
+    _, (y,) = run_native(body, [], [], [padded])
+    return np.asarray(y).ravel()[: x.size]
+
+
+def ulps(ours, exact):
+    """How far `ours` is from `exact` in units of the last place; numbers alike count nothing."""
+    with np.errstate(all="ignore"):
+        rounded = exact.astype(ours.dtype)
+        far = np.abs(ours.astype(np.float64) - exact) / np.spacing(np.abs(rounded))
+    same = (ours == rounded) | (np.isnan(ours) & np.isnan(rounded))
+    return np.where(same, 0, np.where(np.isnan(far), np.inf, far))
+
+
+@pytest.mark.parametrize("name", WORST)
+def test_all_of_float32(name):
+    """One float32 in a few thousand, over all exponents and both signs.
+
+    XLA's threads take subnormal numbers for zero, so those are left out on both sides.
+    """
+    function, reference, worst = WORST[name]
+    bits = np.arange(0, 1 << 32, 8191, dtype=np.uint64).astype(np.uint32)
+    x = np.concatenate([bits.view(np.float32), SPECIAL])
+    least = np.finfo(np.float32).tiny
+    with np.errstate(all="ignore"):
+        exact = reference(x.astype(np.float64))
+    ordinary = ((np.abs(x) >= least) | (x == 0)) & ~(np.abs(exact) < 1.1 * least)
+    ordinary |= np.isnan(x) | np.isinf(x) | (exact == 0)
+    far = ulps(evaluate(function, x), exact)
+    assert far[ordinary].max() <= worst
+
+
+@pytest.mark.parametrize("function", [jnp.sin, jnp.cos, jnp.tan])
+def test_angles(function):
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=20_000) * 10.0 ** rng.integers(-6, 9, 20_000)).astype(np.float32)
+    exact = {jnp.sin: np.sin, jnp.cos: np.cos, jnp.tan: np.tan}[function](x.astype(np.float64))
+    assert ulps(evaluate(function, x), exact).max() <= 1.0
+    assert np.isnan(evaluate(function, np.float32([np.inf, np.nan]))).all()
+
+
+def test_powers():
+    x, y = np.meshgrid(
+        np.float32([-3, -2, -1, -0.5, -0.0, 0, 0.3, 1, 2.5, 40, np.inf]),
+        np.float32([-3, -2, -0.5, 0, 0.5, 1, 2, 3, 7.25]),
+    )
+    padded = [jnp.asarray(np.resize(v, (1, v.size))) for v in (x, y)]
+    body = body_of(lambda consts, carry, xs: ((), (xs[0] ** xs[1],)), (), (), padded)
+    _, (ours,) = run_native(body, [], [], padded)
+    with np.errstate(all="ignore"):
+        exact = x.astype(np.float64) ** y.astype(np.float64)
+    assert ulps(np.asarray(ours).reshape(x.shape), exact).max() <= 1.0
+
+
+@pytest.mark.parametrize("name", ["tanh", "logistic", "exp", "log", "log1p", "expm1"])
+def test_float64(name):
+    function, reference, _ = WORST[name]
+    x = np.random.default_rng(0).normal(size=WIDTH) * 10.0 ** np.arange(-8, 8).repeat(WIDTH // 16)
+    with jax.enable_x64(True):
+        ours = evaluate(function, x)
+    with np.errstate(all="ignore"):
+        exact = reference(x)
+    ordinary = np.isfinite(exact) & (np.abs(exact) > 1e-300)
+    error = np.abs(ours[ordinary] - exact[ordinary]) / np.spacing(np.abs(exact[ordinary]))
+    assert error.max() <= 4
+    np.testing.assert_array_equal(np.isnan(ours), np.isnan(exact))

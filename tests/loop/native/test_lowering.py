@@ -1,0 +1,272 @@
+"""Every kind of equation, natively and with XLA."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from against_xla import assert_like_xla, body_of, draw, run_native
+
+from recurrax.loop.runners import native
+
+T, B, F = 3, 5, 6
+FUNCTIONS = {
+    "tanh": jnp.tanh,
+    "logistic": jax.nn.sigmoid,
+    "exp": jnp.exp,
+    "exp2": jnp.exp2,
+    "log": lambda v: jnp.log(jnp.abs(v)),
+    "log1p": lambda v: jnp.log1p(jnp.abs(v)),
+    "expm1": jnp.expm1,
+    "erf": jax.lax.erf,
+    "erfc": jax.lax.erfc,
+    "sqrt": lambda v: jnp.sqrt(jnp.abs(v)),
+    "rsqrt": lambda v: jax.lax.rsqrt(jnp.abs(v) + 0.1),
+    "sin": jnp.sin,
+    "cos": jnp.cos,
+    "tan": jnp.tan,
+    "sinh": jnp.sinh,
+    "cosh": jnp.cosh,
+    "cbrt": jnp.cbrt,
+    "sign": jnp.sign,
+    "floor": jnp.floor,
+    "ceil": jnp.ceil,
+    "round": jnp.round,
+    "cube": lambda v: v**3,
+    "inverse square": lambda v: (v + 3.0) ** -2,
+    "power": lambda v: jnp.abs(v) ** (0.3 * v),
+    "finite": lambda v: jnp.where(jnp.isfinite(v / jnp.floor(v)), v, 0.0),
+    "relu": jax.nn.relu,
+    "gelu": lambda v: jax.nn.gelu(v, approximate=False),
+    "gelu tanh": jax.nn.gelu,
+    "silu": jax.nn.silu,
+    "softplus": jax.nn.softplus,
+    "elu": jax.nn.elu,
+    "selu": jax.nn.selu,
+    "mish": jax.nn.mish,
+    "hard sigmoid": jax.nn.hard_sigmoid,
+    "softsign": jax.nn.soft_sign,
+    "softmax": jax.nn.softmax,
+    "log softmax": jax.nn.log_softmax,
+    "clip": lambda v: jnp.clip(v, -0.5, 0.4),
+    "layer norm": lambda v: (v - v.mean(-1, keepdims=True)) / (v.std(-1, keepdims=True) + 0.1),
+    "largest and least": lambda v: v.max(-1, keepdims=True) - v.min(-1, keepdims=True) * v,
+    "any and all": lambda v: jnp.where(
+        (v > 1).any(-1, keepdims=True) & ~(v > -2).all(-1, keepdims=True), v, -v
+    ),
+    "reversed": lambda v: v[:, ::-1],
+    "every second": lambda v: jnp.concatenate([v[:, ::2], v[:, 1::2]], -1),
+    "rolled": lambda v: jnp.roll(v, 2, -1),
+    "padded": lambda v: jnp.pad(v[:, 1:4], ((0, 0), (2, 1)), constant_values=0.5),
+    "cut and joined": lambda v: jnp.concatenate(jnp.split(v, 3, -1)[::-1], -1),
+    "one column": lambda v: v[:, 2:3] * v,
+    "one number": lambda v: v[:, 4][:, None] - v,
+    "transposed heads": lambda v: jnp.swapaxes(v.reshape(B, 2, 3), 1, 2).reshape(B, F),
+    "sums of heads": lambda v: jnp.repeat(v.reshape(B, 2, 3).sum(-1), 3, -1) * v,
+    "sum over heads": lambda v: jnp.tile(v.reshape(B, 2, 3).max(1), (1, 2)) * v,
+    "comparisons": lambda v: ((v >= 0.1) | (v <= -1) ^ (v != 2)).astype(jnp.float32) + v,
+    "integers": lambda v: (v * 4).astype(jnp.int32) % 1 * 0.5 + jnp.abs((v * 4).astype(jnp.int32)),
+    "counted": lambda v: v * jnp.arange(F, dtype=jnp.float32),
+}
+FUNCTIONS["integers"] = lambda v: jnp.maximum((v * 4).astype(jnp.int32) * 3 - 1, 2) * 0.5
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_of_the_carry(name):
+    def step(consts, carry, xs):
+        value = FUNCTIONS[name](carry[0] + xs[0])
+        return (0.5 * jnp.tanh(value),), (value,)
+
+    assert_like_xla(step, (), (draw(0, B, F),), (draw(1, T, B, F),), tolerance=4e-6)
+
+
+def test_products_with_weights():
+    """Both ways round, with bias, with a slice of the weight, and one product after another."""
+    consts = [
+        draw(k, *s, scale=0.4) for k, s in enumerate([(F, 7), (9, 7), (9,), (3, 9), (4, 9, F)])
+    ]
+
+    def step(consts, carry, xs):
+        a, b, bias, c, d = consts
+        z = carry[0] @ a
+        y = jnp.einsum("ij,bj->bi", b, jnp.tanh(z)) + bias
+        w = (c @ y.T).T + y[:, 2:5]
+        q = jnp.einsum("bi,kij->bkj", y, d)
+        return (jnp.tanh(q[:, 1]) + 0.1 * q[:, 3],), (w, z, q, jnp.ones((B, F)) @ a[:, 2:5])
+
+    assert_like_xla(step, consts, (draw(7, B, F),), (draw(1, T, B, F),))
+
+
+def test_heads_with_weights_of_their_own():
+    """(B, H, D) states and (H, D, 4D) weights: one product for each head."""
+    heads, size = 3, 5
+    consts = (draw(2, heads, size, 4 * size, scale=0.4), draw(3, heads, 4 * size))
+
+    def step(consts, carry, xs):
+        (c, h), (weight, bias) = carry, consts
+        z = jnp.einsum("bhd,hde->bhe", h, weight) + bias + xs[0]
+        i, f, g, o = jnp.split(z, 4, -1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        norm = jax.lax.rsqrt((c * c).mean(-1, keepdims=True) + 1e-3)
+        return (c, jax.nn.sigmoid(o) * c * norm), (z, c.sum(-1))
+
+    carry = (draw(4, B, heads, size), draw(5, B, heads, size))
+    assert_like_xla(step, consts, carry, (draw(6, T, B, heads, 4 * size),))
+
+
+def test_products_of_values():
+    """Attention over a row's own features: nothing of it is a weight."""
+
+    def step(consts, carry, xs):
+        q, k = carry[0].reshape(B, 2, 3), xs[0].reshape(B, 2, 3)
+        scores = jax.nn.softmax(jnp.einsum("bid,bjd->bij", q, k))
+        new = (
+            jnp.einsum("bij,bjd->bid", scores, q)
+            + jnp.einsum("bi,bi->b", carry[0], xs[0])[:, None, None]
+        )
+        return (jnp.tanh(new).reshape(B, F),), (scores,)
+
+    assert_like_xla(step, (), (draw(7, B, F),), (draw(1, T, B, F),))
+
+
+def test_rows_of_several_axes_are_folded():
+    consts = (draw(2, F, F), draw(3, F))
+
+    def step(consts, carry, xs):
+        new = jnp.tanh(carry[0] @ consts[0] + consts[1] + xs[0])
+        return (new,), (new * 2,)
+
+    assert_like_xla(step, consts, (draw(4, 2, 3, F),), (draw(5, T, 2, 3, F),))
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_constants_of_every_shape(batch):
+    """Scalars, vectors, (1, F) rows, dropout masks of a row for each row, numbers for each row."""
+    consts = (
+        jnp.float32(0.7),
+        draw(2, F),
+        draw(3, 1, F),
+        draw(4, batch, F) > 0,
+        draw(5, batch),
+        draw(6, F, F),
+        draw(7, batch, 1),
+    )
+
+    def step(consts, carry, xs):
+        scale, gain, bias, mask, rowwise, weight, column = consts
+        h = jnp.where(mask, carry[0], 0.0) @ weight * gain + bias
+        h = jnp.tanh(h * scale + rowwise[:, None] + column)
+        return (h, carry[1] + 1, carry[2] * rowwise), (h.sum(-1), carry[1], scale * gain)
+
+    carry = (draw(8, batch, F), jnp.int32(3), draw(9, batch))
+    assert_like_xla(step, consts, carry, (draw(1, T, batch, F),))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint8, np.int32])
+def test_masks_of_many_dtypes(dtype):
+    mask = jnp.asarray(np.random.default_rng(3).integers(0, 2, (T, B, 1)).astype(dtype))
+
+    def step(consts, carry, xs):
+        x, m = xs
+        new = jnp.where(m.astype(bool), jnp.tanh(carry[0] + x), carry[0])
+        return (new,), (new, m, jnp.where(m == 1, x, 0.0))
+
+    assert_like_xla(step, (), (draw(0, B, F),), (draw(1, T, B, F), mask))
+
+
+def test_no_rows_at_all():
+    """A step on vectors, without a batch."""
+    consts = (draw(2, F, F),)
+
+    def step(consts, carry, xs):
+        new = jnp.tanh(consts[0] @ carry[0] + xs[0])
+        return (new,), (new.sum(), new)
+
+    assert_like_xla(step, consts, (draw(0, F),), (draw(1, T, F),))
+
+
+def test_no_carry_and_no_xs():
+    body = body_of(lambda consts, carry, xs: ((carry[0] * 0.5,), ()), (), (draw(0, B, F),), ())
+    (last,), ys = run_native(body, [], [draw(0, B, F)], [], length=4)
+    np.testing.assert_allclose(last, draw(0, B, F) * 0.5**4, rtol=1e-6)
+    assert ys == []
+
+
+def test_float64():
+    with jax.enable_x64(True):
+        consts = (draw(2, F, 4 * F, dtype=np.float64), draw(3, 4 * F, dtype=np.float64))
+
+        def step(consts, carry, xs):
+            i, f, g, o = jnp.split(carry[0] @ consts[0] + consts[1] + xs[0], 4, -1)
+            c = jax.nn.sigmoid(f) * carry[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
+            h = jax.nn.sigmoid(o) * jnp.sin(c) + jnp.log1p(c * c) + jnp.expm1(-c * c)
+            return (h, c), (jax.lax.erf(h), jax.nn.softplus(c), jnp.abs(c) ** h)
+
+        carry = (draw(4, B, F, dtype=np.float64), draw(5, B, F, dtype=np.float64))
+        xs = (draw(6, T, B, 4 * F, dtype=np.float64),)
+        assert_like_xla(step, consts, carry, xs, tolerance=1e-13)
+
+
+def test_bfloat16_is_storage():
+    """Arithmetic is in float32: closer to the float32 result than XLA's rounding at every step."""
+    consts = (draw(2, F, F), draw(3, F))
+
+    def step(consts, carry, xs):
+        new = jnp.tanh(carry[0] @ consts[0] + consts[1] + xs[0])
+        return (new,), (new,)
+
+    carry, xs = (draw(4, B, F),), (draw(5, T, B, F),)
+    small = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (consts, carry, xs))
+    body = body_of(step, *small)
+    ours = run_native(body, *small)
+    wide = jax.tree.map(lambda a: a.astype(jnp.float32), small)
+    exact = run_native(body_of(step, *wide), *wide)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(exact), strict=True):
+        assert a.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(a, b.astype(jnp.bfloat16))
+
+
+def test_nan_stays_in_its_row():
+    consts = (draw(2, F, F),)
+
+    def step(consts, carry, xs):
+        h = jnp.maximum(jnp.tanh(carry[0] @ consts[0] + xs[0]), -0.5)
+        return (h,), (jax.nn.softmax(h), jax.nn.sigmoid(h) * h.sum(-1, keepdims=True))
+
+    xs = draw(1, T, B, F).at[1, 2, 3].set(jnp.nan).at[0, 4, 0].set(jnp.inf)
+    body = body_of(step, consts, (draw(0, B, F),), (xs,))
+    (last,), ys = run_native(body, consts, (draw(0, B, F),), (xs,))
+    rows = np.arange(B) == 2
+    assert np.isnan(last[rows]).all() and np.isfinite(last[~rows]).all()
+    for y in ys:
+        assert np.isnan(y[1:, 2]).all() and np.isfinite(y[:, ~rows]).all()
+        assert np.isfinite(y[0]).all()
+
+
+@pytest.mark.parametrize("length", [0, 1, 2])
+def test_short_loops(length):
+    def step(consts, carry, xs):
+        new = jnp.tanh(carry[0] @ consts[0] + xs[0])
+        return (new,), (new, carry[0])
+
+    consts, carry = (draw(2, F, F),), (draw(0, B, F),)
+    xs = (draw(1, length, B, F),)
+    assert_like_xla(step, consts, carry, xs, reverse=True)
+
+
+REFUSED = {
+    "cumsum": (lambda v: jnp.cumsum(v, -1), "cumsum"),
+    "sort": (lambda v: jnp.sort(v, -1), "sort"),
+    "complex": (lambda v: jnp.fft.fft(v).real, "complex64"),
+    "half": (lambda v: v.astype(jnp.float16).astype(jnp.float32), "float16"),
+    "rows together": (lambda v: v @ (v.T @ v), "rows meet"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_name_the_equation(name):
+    function, word = REFUSED[name]
+    wide = 40
+    body = body_of(
+        lambda consts, carry, xs: ((function(carry[0]),), ()), (), (draw(0, wide, wide),), ()
+    )
+    assert word in native.refusal(body, [], [draw(0, wide, wide)], [], 3)

@@ -1,0 +1,130 @@
+"""Odd sizes, every batch, the edges of every buffer."""
+
+import ctypes
+import mmap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from against_xla import assert_like_xla, body_of, draw
+
+from recurrax.loop.native import kernel
+from recurrax.loop.native.lower import lower
+from recurrax.loop.native.target import host
+
+
+def gated(consts, carry, xs):
+    """A gated step with a normalisation: products, slices, a reduction."""
+    weight, bias = consts
+    i, f, g = jnp.split(carry[0] @ weight + bias + xs[0], 3, -1)
+    h = jax.nn.sigmoid(f) * carry[0] + jax.nn.sigmoid(i) * jnp.tanh(g)
+    h = h * jax.lax.rsqrt((h * h).mean(-1, keepdims=True) + 0.1)
+    return (h,), (h, i)
+
+
+def arguments(units, batch, length=3):
+    consts = (draw(1, units, 3 * units, scale=units**-0.5), draw(2, 3 * units))
+    return consts, (draw(3, batch, units),), (draw(4, length, batch, 3 * units),)
+
+
+@pytest.mark.parametrize("units", [1, 3, 7, 17, 129])
+def test_odd_units(units):
+    assert_like_xla(gated, *arguments(units, 3))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5, 8, 9, 16, 17, 31, 33, 64, 65])
+def test_batches(batch):
+    assert_like_xla(gated, *arguments(5, batch))
+
+
+class _Buffer(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("dtype", ctypes.c_int),
+        ("data", ctypes.c_void_p),
+        ("rank", ctypes.c_int64),
+        ("dims", ctypes.POINTER(ctypes.c_int64)),
+    ]
+
+
+class _Buffers(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("size", ctypes.c_int64),
+        ("types", ctypes.c_void_p),
+        ("buffers", ctypes.POINTER(ctypes.POINTER(_Buffer))),
+    ]
+
+
+class _Frame(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("api", ctypes.c_void_p),
+        ("context", ctypes.c_void_p),
+        ("stage", ctypes.c_int),
+        ("args", _Buffers),
+        ("rets", _Buffers),
+    ]
+
+
+class Fenced:
+    """Memory for one array between two pages that nobody may touch, flush with one of them."""
+
+    def __init__(self, array, at_end):
+        page = mmap.PAGESIZE
+        self.size = array.nbytes
+        room = -(-self.size // page) * page
+        self._map = mmap.mmap(-1, room + 2 * page)
+        self._base = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
+        self.address = self._base + page + (room - self.size if at_end else 0)
+        ctypes.memmove(self.address, array.ctypes.data, self.size)
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        for fence in (self._base, self._base + page + room):
+            assert libc.mprotect(fence, page, 0) == 0
+        self._array = array
+
+    def read(self):
+        result = np.empty_like(self._array)
+        ctypes.memmove(result.ctypes.data, self.address, self.size)
+        return result
+
+
+def _buffers(fenced, arrays, keep):
+    made = []
+    for memory, array in zip(fenced, arrays, strict=True):
+        dims = (ctypes.c_int64 * array.ndim)(*array.shape)
+        made.append(_Buffer(48, None, 11, memory.address, array.ndim, dims))
+        keep += [dims, made[-1]]
+    pointers = (ctypes.POINTER(_Buffer) * len(made))(*(ctypes.pointer(m) for m in made))
+    keep.append(pointers)
+    return _Buffers(40, None, len(made), None, pointers)
+
+
+@pytest.mark.parametrize("at_end", [False, True])
+@pytest.mark.parametrize(("units", "batch"), [(1, 1), (7, 3), (17, 9), (16, 8)])
+def test_nothing_outside_the_buffers_is_touched(units, batch, at_end):
+    """The handler gets a frame of our own: a stray read or write would end the process."""
+    consts, carry, xs = (tuple(map(np.asarray, group)) for group in arguments(units, batch))
+    body = body_of(gated, consts, carry, xs)
+    code = kernel.compile_module(
+        kernel.build_loop(lower(body), host(), reverse=False, length=3, threads=1), host()
+    )
+    engine = kernel._linked(code)
+    handler = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(
+        engine.get_function_address("handler")
+    )
+    step = jax.jit(lambda c, k, x: jax.lax.scan(lambda s, v: gated(c, s, (v,)), k, x[0]))
+    expected = [np.asarray(v) for v in jax.tree.leaves(step(consts, carry, xs))]
+    inputs = [*consts, *carry, *xs]
+    keep = []
+    memory = [Fenced(np.ascontiguousarray(v), at_end) for v in inputs]
+    results = [Fenced(np.zeros_like(v), at_end) for v in expected]
+    frame = _Frame(args=_buffers(memory, inputs, keep), rets=_buffers(results, expected, keep))
+    assert handler(ctypes.addressof(frame)) is None
+    for ours, theirs in zip(results, expected, strict=True):
+        np.testing.assert_allclose(ours.read(), theirs, atol=3e-6)

@@ -1,0 +1,169 @@
+"""The jaxpr of a differentiated loop: what stands inside it, and what does not."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from recurrences import assert_same, lstm
+
+import recurrax
+from recurrax.loop import jaxprs, split, step
+from recurrax.loop.gradient import derivative
+
+BATCH, LENGTH, FEATURES, UNITS = 3, 5, 2, 4
+
+
+def lstm_arguments():
+    keys = jax.random.split(jax.random.key(0), 4)
+    w = {
+        "kernel": jax.random.normal(keys[0], (FEATURES, 4 * UNITS)),
+        "recurrent": jax.random.normal(keys[1], (UNITS, 4 * UNITS)),
+        "bias": jax.random.normal(keys[2], (4 * UNITS,)),
+    }
+    zeros = jnp.zeros((BATCH, UNITS))
+    return w, (zeros, zeros), jax.random.normal(keys[3], (LENGTH, BATCH, FEATURES))
+
+
+def program_of(loss, *args):
+    closed = jax.make_jaxpr(jax.grad(loss, argnums=(0, 1, 2)))(*args)
+    loops = [eqn for eqn in closed.eqns if eqn.primitive.name == "loop"]
+    return closed, loops
+
+
+def shapes(avals):
+    return [a.shape for a in avals]
+
+
+def test_lstm_has_one_product_in_each_loop_and_no_weight_gradient_in_its_carry():
+    w, init, xs = lstm_arguments()
+
+    def loss(w, init, xs):
+        last, ys = recurrax.scan(lstm(w), init, xs)
+        return sum(jnp.sin(leaf).sum() for leaf in (*last, ys))
+
+    closed, loops = program_of(loss, w, init, xs)
+    forward, backward = (eqn.params["jaxpr"] for eqn in loops)
+    for body, weight in ((forward, 1), (backward, 1)):
+        (product,) = [e for e in body.eqns if e.primitive.name == "dot_general"]
+        assert product.invars[weight].aval.shape == w["recurrent"].shape
+        assert w["kernel"].shape not in shapes(body.in_avals)
+    for eqn in loops:
+        m = eqn.params["num_consts"]
+        carry = eqn.params["jaxpr"].in_avals[m : m + eqn.params["num_carry"]]
+        assert shapes(carry) == [(BATCH, UNITS)] * 2
+    gathered = [e.outvars[0].aval.shape for e in closed.eqns if e.primitive.name == "loop_gather"]
+    assert sorted(gathered) == sorted([w["kernel"].shape, w["recurrent"].shape])
+    # One cotangent of the gates serves both weights, the bias and the inputs.
+    assert len(loops[1].outvars) == 2 + 1
+
+
+def test_forward_keeps_the_sum_of_the_products_and_the_carry():
+    w, init, xs = lstm_arguments()
+    core = split.split(step.trace(lstm(w), init, xs, None).body).core
+    d = derivative(core, tuple(jaxprs.is_float(a) for a in core.jaxpr.in_avals))
+    assert [v.aval.shape for v in d.extras] == [(BATCH, UNITS)] * 2 + [(BATCH, 4 * UNITS)]
+
+
+def test_inference_keeps_nothing():
+    w, init, xs = lstm_arguments()
+    closed = jax.make_jaxpr(lambda w: recurrax.scan(lstm(w), init, xs))(w)
+    (eqn,) = [e for e in closed.eqns if e.primitive.name == "loop"]
+    assert len(eqn.outvars) == 2 + 1
+
+
+def test_cotangents_that_are_zero_are_not_read():
+    w, init, xs = lstm_arguments()
+
+    def loss(w, init, xs):
+        return recurrax.scan(lstm(w), init, xs)[0][0].sum()
+
+    _, (_, backward) = program_of(loss, w, init, xs)
+    n = backward.params["num_consts"] + backward.params["num_carry"]
+    # carry c, the kept sum; no cotangent of ys
+    assert shapes(v.aval for v in backward.invars[n:]) == [
+        (LENGTH, BATCH, UNITS),
+        (LENGTH, BATCH, 4 * UNITS),
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A step on a weight, how its gradient is found, and in what shapes."""
+
+    f: object
+    shape: tuple[int, ...]
+    accumulated: bool
+
+
+CASES = {
+    "product": Case(lambda w: lambda h, x: (jnp.tanh(h @ w + x), h), (UNITS, UNITS), False),
+    "twice": Case(lambda w: lambda h, x: (jnp.tanh(h @ w @ w + x), h), (UNITS, UNITS), False),
+    "transposed": Case(lambda w: lambda h, x: (jnp.tanh(h @ w.T + x), h), (UNITS, UNITS), False),
+    "from the left": Case(
+        lambda w: lambda h, x: (jnp.tanh((w @ h.T).T + x), h), (UNITS, UNITS), False
+    ),
+    "bias": Case(lambda w: lambda h, x: (jnp.tanh(h + x + w), h), (UNITS,), False),
+    "gain": Case(lambda w: lambda h, x: (jnp.tanh(h * w + x), h), (UNITS,), False),
+    "scalar": Case(lambda w: lambda h, x: (jnp.tanh(h * w + x), h), (), False),
+    "steered by the state": Case(
+        lambda w: lambda h, x: (jnp.tanh(h @ (w * h.mean()) + x), h), (UNITS, UNITS), True
+    ),
+    "weight as it is": Case(
+        lambda w: lambda h, x: (jnp.where(x > 0, w, jnp.tanh(h)), h), (BATCH, UNITS), True
+    ),
+    "both": Case(
+        lambda w: lambda h, x: (jnp.tanh(h @ w + x + (w * h.sum()).sum()), h),
+        (UNITS, UNITS),
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_gradients_are_gathered_where_they_can_be(case):
+    w = jax.random.normal(jax.random.key(1), case.shape) / 2
+    h = jnp.ones((BATCH, UNITS)) / 2
+    xs = jax.random.normal(jax.random.key(2), (LENGTH, BATCH, UNITS))
+    told = recurrax.explain(case.f(w), h, xs)
+    assert told.accumulated == int(case.accumulated)
+
+    def gradient(scan):
+        return jax.grad(lambda w, h, xs: scan(case.f(w), h, xs)[1].sum(), argnums=(0, 1, 2))(
+            w, h, xs
+        )
+
+    assert_same(gradient(recurrax.scan), gradient(jax.lax.scan))
+
+
+def test_products_of_two_states_are_kept_but_not_gathered():
+    h = jax.random.normal(jax.random.key(1), (BATCH, UNITS))
+    xs = jax.random.normal(jax.random.key(2), (LENGTH, BATCH, UNITS))
+
+    def f(h, x):
+        return jnp.tanh(jax.nn.softmax(h @ x.T) @ h), h
+
+    def gradient(scan):
+        return jax.grad(lambda h, xs: scan(f, h, xs)[1].sum(), argnums=(0, 1))(h, xs)
+
+    assert recurrax.explain(f, h, xs).gathered == 0
+    assert_same(gradient(recurrax.scan), gradient(jax.lax.scan))
+
+
+def test_long_sums_of_gains_stay_exact():
+    """The gradient of a gain over 20,000 steps, in float32, is that in float64."""
+    xs = jax.random.normal(jax.random.key(2), (20_000, 2, 3))
+
+    def gradient(dtype):
+        def loss(gain):
+            start, inputs = jnp.zeros((2, 3), dtype), xs.astype(dtype)
+            ys = recurrax.scan(lambda h, x: (0.5 * jnp.tanh(h * gain) + x, h), start, inputs)[1]
+            return jnp.square(ys).sum()
+
+        return jax.jit(jax.grad(loss))(jnp.ones(3, dtype))
+
+    single = np.asarray(gradient(jnp.float32))
+    with jax.enable_x64(True):
+        double = np.asarray(gradient(jnp.float64))
+    np.testing.assert_allclose(single, double, rtol=1e-5)
