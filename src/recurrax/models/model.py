@@ -27,10 +27,6 @@ class Model(Saved, Trainer, Layer):
     in `call(inputs)`.
     """
 
-    untracked = Layer.untracked | {"_symbolic_inputs", "_symbolic_outputs"}
-    _symbolic_inputs: Any = None
-    _symbolic_outputs: Any = None
-
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         if cls is Model and _graph_given(args, kwargs):
             return super().__new__(_functional(), *args, **kwargs)
