@@ -27,7 +27,7 @@ def test_digits(example, tmp_path, capsys):
     assert accuracy > 0.5  # one in ten would be chance
     assert (tmp_path / "digits.png").stat().st_size > 10_000
     shown = capsys.readouterr().out
-    assert "Total params: 84,266" in shown
+    assert "Total params: 101,194" in shown
     assert "right: " in shown
     assert len((EXAMPLES / "digits.py").read_text("utf-8").splitlines()) < 80
 
