@@ -12,7 +12,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -314,7 +314,7 @@ def _all_names() -> list[str]:
     return [name for _, name in _builtin] + list(_registered)
 
 
-def is_record(data: Any) -> bool:
+def is_record(data: Any) -> TypeGuard[Mapping[str, Any]]:
     """Whether `data` is a serialized object, not a plain dictionary."""
     return isinstance(data, Mapping) and "class_name" in data and "config" in data
 

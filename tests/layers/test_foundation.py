@@ -29,7 +29,7 @@ class TestInitialWeights:
         kernel, recurrent, bias = layer.get_weights()
         gates = kernel.shape[1] // units
         limit = np.sqrt(6 / (features + gates * units))
-        assert np.abs(kernel).max() <= limit
+        assert np.abs(kernel).max() <= limit * (1 + 1e-6)
         np.testing.assert_allclose(kernel.std(), limit / np.sqrt(3), rtol=0.03)
         np.testing.assert_allclose(kernel.mean(), 0, atol=0.01 * limit * 3)
         np.testing.assert_allclose(recurrent @ recurrent.T, np.eye(units), atol=1e-5)
@@ -160,6 +160,12 @@ class TestPrecision:
         finally:
             keras.mixed_precision.set_global_policy("float32")
 
+    def test_a_policy_set_afterwards(self):
+        layer = layers.Dense(2)
+        layer.dtype_policy = "mixed_bfloat16"
+        assert layer(draw((2, 3))).dtype.name == "bfloat16"
+        assert layer.kernel.dtype == np.float32
+
     def test_float64_needs_the_mode_of_jax(self):
         with pytest.raises(ValueError, match="jax_enable_x64"):
             layers.Dense(2, dtype="float64")
@@ -227,6 +233,10 @@ class TestErrors:
             layer.set_weights([np.ones((4, 3))])
         for a, b in zip(layer.get_weights(), before, strict=True):
             np.testing.assert_array_equal(a, b)
+
+    def test_a_name_where_the_shape_belongs(self):
+        with pytest.raises(ValueError, match=r"write add_weight\(shape, name='kernel'\)"):
+            layers.Dense(2).add_weight("kernel", (2, 3))
 
     def test_return_state_in_a_sequential(self):
         with pytest.raises(ValueError, match="return_state=True"):

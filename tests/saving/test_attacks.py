@@ -38,9 +38,17 @@ def watched(monkeypatch, tmp_path):
     for owner, name in [
         *((os, name) for name in ("system", "popen", "remove", "symlink")),
         *((pickle, "loads"), (pickle, "load"), (builtins, "eval")),
-        (importlib, "import_module"),
     ]:
         monkeypatch.setattr(owner, name, forbidden)
+    real = importlib.import_module
+
+    def imported(name, *rest):
+        # Parts of the packages that are at work, which they fetch when first needed.
+        return (real if name.split(".")[0] in ("jax", "jaxlib", "recurrax") else forbidden)(
+            name, *rest
+        )
+
+    monkeypatch.setattr(importlib, "import_module", imported)
     yield
     assert os.listdir(tmp_path) == []
 
@@ -336,6 +344,56 @@ def test_two_layers_of_one_name_are_refused(good):
         layers[-1]["config"]["name"] = layers[-2]["config"]["name"]
 
     refused(with_config(change, good), "already has a layer named")
+
+
+def test_layers_that_double_themselves_are_refused(good):
+    """Each Bidirectional makes a twin of what is in it."""
+
+    def change(config):
+        layers = config["config"]["layers"]
+        inner = layers[-2]
+        for number in range(40):
+            inner = {
+                "module": "keras.layers",
+                "class_name": "Bidirectional",
+                "config": {"layer": inner, "name": f"b{number}"},
+                "registered_name": None,
+            }
+        layers[-2] = inner
+
+    began = time.process_time()
+    refused(with_config(change, good))
+    assert time.process_time() - began < 30
+
+
+def functional():
+    a = rx.Input((3,), name="a")
+    b = rx.layers.Dense(2, name="b")(a)
+    return rx.Model(a, rx.layers.Dense(2, name="c")(rx.layers.Add(name="sum")([b, b])))
+
+
+def _history(config, layer, to):
+    found = {entry["name"]: entry for entry in config["config"]["layers"]}[layer]
+    text = json.dumps(found["inbound_nodes"])
+    found["inbound_nodes"] = json.loads(text.replace('"b", 0, 0', to).replace('"a", 0, 0', to))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda c: _history(c, "b", '"c", 0, 0'), "not connected"),
+        (lambda c: _history(c, "b", '"b", 0, 0'), "not connected"),
+        (lambda c: _history(c, "sum", '"nowhere", 0, 0'), "not connected"),
+        (lambda c: _history(c, "sum", '"b", 7, 0'), "not connected"),
+        (lambda c: _history(c, "sum", '"b", 0, 7'), ""),
+        (lambda c: c["config"].update(output_layers=["c", 9, 0]), "output 0 of call 9"),
+        (lambda c: c["config"].update(output_layers=["b", -1, 0]), "does not hold"),
+        (lambda c: c["config"]["layers"].append(c["config"]["layers"][1]), "Two layers"),
+        (lambda c: c["config"]["layers"].__delitem__(0), "not connected"),
+    ],
+)
+def test_graphs_that_go_in_circles_or_nowhere_are_refused(change, complaint):
+    refused(with_config(change, model_bytes(functional())), complaint or None)
 
 
 def test_nan_and_duplicate_keys_in_the_configuration_are_refused(good):

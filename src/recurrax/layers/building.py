@@ -6,7 +6,7 @@ import jax
 
 from recurrax.layers.graph import SymbolicTensor
 from recurrax.layers.running import overrides
-from recurrax.layers.signature import shape_arguments
+from recurrax.layers.signature import first, shape_arguments
 from recurrax.layers.symbolic import trace_outputs
 
 
@@ -25,6 +25,12 @@ def ensure_built(layer: Any, arguments: dict[str, Any], by_tracing: bool = True)
             layer.built = False
             raise
     layer.built = True
+    if getattr(layer.build, "by_call", False):
+        # A file says by this how the model is to be built again.
+        inputs, every = jax.tree.leaves(first(arguments)), jax.tree.leaves(arguments)
+        if inputs and len(inputs) == sum(hasattr(leaf, "shape") for leaf in every):
+            shapes = jax.tree.map(lambda leaf: tuple(leaf.shape), first(arguments))
+            layer._build_shapes = {"input_shape": shapes}
 
 
 def _symbols(tree: Any) -> Any:

@@ -48,8 +48,13 @@ def modernized(data: Any) -> Any:
     config = data["config"]
     if isinstance(config, list):  # a Sequential of the first versions: its layers alone
         config = {"layers": config}
+    if name == "Sequential" and isinstance(config, Mapping):
+        config = {**config, "layers": _with_input(config.get("layers"))}
     if isinstance(config, Mapping):
         config = {k: modernized(v) for k, v in config.items() if _wanted(name, k, v)}
+        for key in ("input_layers", "output_layers"):
+            if isinstance(config.get(key), list) and len(config[key]) == 1:
+                (config[key],) = config[key]  # a list of one was the one
         if "batch_input_shape" in config and name == "InputLayer":
             config["batch_shape"] = config.pop("batch_input_shape")
     package, _, own = name.rpartition(">")
@@ -63,6 +68,19 @@ def modernized(data: Any) -> Any:
     if "inbound_nodes" in data:
         record["inbound_nodes"] = [_node(node) for node in data["inbound_nodes"]]
     return record
+
+
+def _with_input(layers: Any) -> Any:
+    """The layers with an `InputLayer` in front, where the first of them says what it is fed."""
+    first = layers[0] if isinstance(layers, list) and layers else None
+    if not registry.is_record(first) or first.get("class_name") == "InputLayer":
+        return layers
+    config = first["config"]
+    if not isinstance(config, Mapping) or "batch_input_shape" not in config:
+        return layers
+    dtype = "int32" if first["class_name"] == "Embedding" else "float32"
+    fed = {"batch_input_shape": config["batch_input_shape"], "dtype": dtype}
+    return [{"class_name": "InputLayer", "config": fed}, *layers]
 
 
 def _wanted(name: str, key: str, value: Any) -> bool:

@@ -20,7 +20,12 @@ def collect(root: Any, with_optimizer: bool = True) -> Store:
     store = Store()
     for node in nodes_of(root, with_optimizer):
         own = OwnVariables()
-        save = getattr(node.owner, "save_own_variables", None)
+        owner = node.owner
+        if _of_optimizer(node.path) and not owner.built:
+            # Keras expects the state of one that is built. This one stays free to be built later.
+            owner = type(owner).from_config(owner.get_config())
+            owner.build(root.trainable_variables)
+        save = getattr(owner, "save_own_variables", None)
         if save is None:
             own.update({str(i): v.numpy() for i, v in enumerate(node.variables)})
         else:

@@ -94,10 +94,16 @@ def _has_weights(value: Any) -> bool:
     )
 
 
+# Where a compiled model keeps what it was compiled with: only its optimizer has weights.
+_OF_TRAINING = {"_compiled_options", "_optimizer", "_objective", "_metric_set", "_loss_tracker"}
+
+
 def _attributes(owner: Any) -> Iterator[tuple[str, Any]]:
     """Attributes by name, private ones last; a model's layers where Keras has them."""
     names = set(vars(owner)) | set(_own_properties(type(owner)))
-    names -= getattr(owner, "untracked", frozenset())
+    names -= getattr(owner, "untracked", frozenset()) | _OF_TRAINING
+    if getattr(owner, "optimizer", None) is not None:
+        names.add("optimizer")
     is_model = isinstance(getattr(type(owner), "layers", None), property)
     if is_model:
         names.add("layers")
