@@ -161,3 +161,12 @@ def test_explain_of_plain_lax_scan():
     assert told.inside == {"dot_general": 2}
     assert told.runner == "lax"
     assert told.refusals["xla"] == 'runner="lax" was asked for'
+
+
+def test_what_auto_segments_keep_grows_with_the_square_root():
+    def kept(length):
+        xs = jax.ShapeDtypeStruct((length, BATCH, FEATURES), jnp.float32)
+        f = lambda h, x: (jnp.tanh(x @ W + h @ U), None)  # noqa: E731
+        return explain(f, H, xs, runner="xla", segments="auto").kept_bytes
+
+    assert kept(10_000) == 10 * kept(100)

@@ -12,6 +12,7 @@ from against_xla import assert_like_xla, body_of, draw
 from recurrax.loop.native import kernel
 from recurrax.loop.native.lower import lower
 from recurrax.loop.native.target import host
+from recurrax.loop.runners import native
 
 
 def gated(consts, carry, xs):
@@ -128,3 +129,28 @@ def test_nothing_outside_the_buffers_is_touched(units, batch, at_end):
     assert handler(ctypes.addressof(frame)) is None
     for ours, theirs in zip(results, expected, strict=True):
         np.testing.assert_allclose(ours.read(), theirs, atol=3e-6)
+
+
+def test_arguments_are_not_overwritten():
+    """A result may take an argument's place in memory only where nobody reads it again."""
+    consts, carry, xs = (draw(1, 6, 6),), (draw(2, 4, 6),), (draw(3, 5, 4, 6),)
+
+    def step(consts, carry, xs):
+        z = carry[0] @ consts[0] + xs[0]
+        return (jnp.tanh(z),), (z,)
+
+    body = body_of(step, consts, carry, xs)
+    assert kernel.scheduled(lower(body), host()).in_place() == {2: 1}
+    before = np.array(xs[0])
+
+    @jax.jit
+    def twice(xs):
+        first = native.run(body, consts, carry, xs, length=5, reverse=False)
+        return first, native.run(body, consts, carry, xs, length=5, reverse=False), xs
+
+    first, second, same = twice(xs)
+    np.testing.assert_array_equal(xs[0], before)
+    np.testing.assert_array_equal(same[0], before)
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert_like_xla(step, consts, carry, xs)

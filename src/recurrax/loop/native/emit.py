@@ -142,6 +142,12 @@ def loop(
     return results
 
 
+def prefetch(b: Builder, address: Register, *, to_write: bool) -> None:
+    """Ask for the cache line at `address`, which may lie anywhere, even outside any memory."""
+    callee = declared(b.module, "llvm.prefetch.p0", void, [pointer, i32, i32, i32])
+    b.call(callee, [b.bitcast(address, pointer), i32(int(to_write)), i32(2), i32(1)])
+
+
 def splat(b: Builder, scalar: Register, lanes: int) -> Register:
     """`scalar` in every lane (itself when `lanes` is 0)."""
     if not lanes:

@@ -95,12 +95,16 @@ def has_length(step: Step) -> bool:
     return len(step.inputs) > carried or len(step.outputs) > step.num_carry
 
 
+@functools.lru_cache(maxsize=64)
+def scheduled(step: Step, target: Target) -> Schedule:
+    """The schedule of a step, for the width of the numbers that it works on."""
+    kinds = {v.kind for v in step.graph.values}
+    return Schedule(step, target.lanes(64 if "f64" in kinds and "f32" not in kinds else 32))
+
+
 def build_loop(step: Step, target: Target, reverse: bool, length: int, threads: int) -> ir.Module:
     """The module of a loop's kernel; `length` counts only where no shape tells it."""
-    wide = all(v.kind != "f32" for v in step.graph.values) and any(
-        v.kind == "f64" for v in step.graph.values
-    )
-    schedule = Schedule(step, target.lanes(64 if wide else 32))
+    schedule = scheduled(step, target)
     module = Module("loop", target)
     code = TileCode(module, schedule, target, reverse)
     block = block_for(target.registers)

@@ -45,7 +45,7 @@ class Place:
     by_row: bool
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Step:
     """A lowered body: its graph, and where every argument and result lies."""
 

@@ -16,6 +16,7 @@ from recurrax.loop.native.emit import (
     loop,
     pointer,
     pointers,
+    prefetch,
     void,
 )
 from recurrax.loop.native.graph import Value, Weight
@@ -34,6 +35,7 @@ from recurrax.loop.native.schedule import Product, Schedule, Slot, stripped
 from recurrax.loop.native.target import Target
 
 _LINE = 64
+_LARGEST_FETCH = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +174,9 @@ class _Tile:
             stages = sorted(s for s in schedule.tasks if s[0] == level)
             if stages:
 
-                def row(r: Register, _, stages=stages) -> None:
+                def row(r: Register, _, stages=stages, level=level) -> None:
+                    if level == schedule.levels - 1:
+                        self._fetch_next(r)
                     emitter = Row(b, schedule, self._base, r)
                     for stage in stages:
                         emitter.emit(stage)
@@ -181,6 +185,24 @@ class _Tile:
             for product in schedule.products:
                 if product.level == level + 1:
                     self._product(product)
+
+    def _fetch_next(self, row: Register) -> None:
+        """Ask for what this row reads and writes at the next step: caches learn of it in time.
+
+        It is asked for in the last level, whose work is in registers and leaves memory idle.
+        """
+        b = self.b
+        found = {(s.space, s.index): s for s in self._slots() if s.space in ("xs", "ys")}
+        for slot in found.values():
+            places = self.step.inputs if slot.space == "xs" else self.step.outputs
+            place = places[slot.index]
+            size = place.width * memory.size(place.dtype)
+            if not place.by_row or not _LINE <= size <= _LARGEST_FETCH:
+                continue
+            following = size * self.step.rows * (-1 if self.code.reverse else 1)
+            start = at(b, self._base(slot), i8, b.mul(row, integer(size)), following)
+            for line in range(0, size, _LINE):
+                prefetch(b, at(b, start, i8, line), to_write=slot.space == "ys")
 
     def _slots(self):
         yield from self.schedule.home.values()

@@ -12,7 +12,14 @@ from jax import Array
 from recurrax.loop.body import Body
 from recurrax.loop.native import ffi
 from recurrax.loop.native.gathering import Problem, build_gather
-from recurrax.loop.native.kernel import build_loop, ensure, fingerprint, has_length, thread_count
+from recurrax.loop.native.kernel import (
+    build_loop,
+    ensure,
+    fingerprint,
+    has_length,
+    scheduled,
+    thread_count,
+)
 from recurrax.loop.native.lower import Step, lower
 from recurrax.loop.native.multiplying import Multiplication, build_multiplication
 from recurrax.loop.native.target import host
@@ -68,7 +75,8 @@ def run(
     fixed_length = None if has_length(step) else length
     name = fingerprint(key, values, results, reverse, fixed_length, target, threads)
     ensure(name, target, lambda: build_loop(step, target, reverse, length, threads))
-    call = jax.ffi.ffi_call(name, shapes, vmap_method="sequential")
+    in_place = scheduled(step, target).in_place()
+    call = jax.ffi.ffi_call(name, shapes, vmap_method="sequential", input_output_aliases=in_place)
     results = call(*consts, *carry, *xs)
     return list(results[: body.num_carry]), list(results[body.num_carry :])
 
