@@ -36,7 +36,8 @@ _scope = _Scope()
 class _Saving:
     """Which objects have been written: each has a number, by which it is found again."""
 
-    def __init__(self) -> None:
+    def __init__(self, compiled: bool) -> None:
+        self.compiled = compiled
         self.numbers: dict[int, tuple[Any, int]] = {}
         self.times: collections.Counter[int] = collections.Counter()
 
@@ -146,9 +147,14 @@ def custom_object_scope(objects: Mapping[str, Any]) -> Iterator[None]:
 CustomObjectScope = custom_object_scope
 
 
-def serialize_with_sharing(thing: Any) -> Any:
-    """`serialize(thing)`, where an object that stands in several places is marked as the same."""
-    outer, _scope.saving = _scope.saving, _Saving()
+def serialize_with_sharing(thing: Any, compiled: bool = True) -> Any:
+    """`serialize(thing)`, where an object that stands in several places is marked as the same.
+
+    Args:
+        thing: the object.
+        compiled: whether to write what models were compiled with.
+    """
+    outer, _scope.saving = _scope.saving, _Saving(compiled)
     try:
         return _scope.saving.without_single(serialize(thing))
     finally:
@@ -256,7 +262,7 @@ def _serialize_object(thing: Any) -> dict[str, Any]:
         build_config = thing.get_build_config()
         if build_config is not None:
             record["build_config"] = serialize(build_config)
-    if hasattr(thing, "get_compile_config"):
+    if hasattr(thing, "get_compile_config") and (_scope.saving is None or _scope.saving.compiled):
         compile_config = thing.get_compile_config()
         if compile_config is not None:
             record["compile_config"] = serialize(compile_config)
