@@ -117,7 +117,6 @@ BINARY = [
     "mod",
     "floor_divide",
     "logaddexp",
-    "squared_difference",
     "divide_no_nan",
     "isclose",
     "binary_crossentropy",

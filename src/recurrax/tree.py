@@ -16,7 +16,8 @@ def is_nested(structure: Any) -> bool:
     """Whether it is a list, a tuple or a dictionary (of anything), not a leaf."""
     if _is_leaf(structure):
         return False
-    return not jax.tree_util.treedef_is_leaf(jax.tree.structure(structure, is_leaf=_is_leaf))
+    definition = jax.tree.structure(structure, is_leaf=_is_leaf)
+    return definition != jax.tree.structure(0)
 
 
 def flatten(structure: Any) -> list[Any]:

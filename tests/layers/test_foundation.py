@@ -29,7 +29,7 @@ class TestInitialWeights:
         kernel, recurrent, bias = layer.get_weights()
         gates = kernel.shape[1] // units
         limit = np.sqrt(6 / (features + gates * units))
-        assert np.abs(kernel).max() <= limit
+        assert np.abs(kernel).max() <= limit * (1 + 1e-6)
         np.testing.assert_allclose(kernel.std(), limit / np.sqrt(3), rtol=0.03)
         np.testing.assert_allclose(kernel.mean(), 0, atol=0.01 * limit * 3)
         np.testing.assert_allclose(recurrent @ recurrent.T, np.eye(units), atol=1e-5)
@@ -160,6 +160,12 @@ class TestPrecision:
         finally:
             keras.mixed_precision.set_global_policy("float32")
 
+    def test_a_policy_set_afterwards(self):
+        layer = layers.Dense(2)
+        layer.dtype_policy = "mixed_bfloat16"
+        assert layer(draw((2, 3))).dtype.name == "bfloat16"
+        assert layer.kernel.dtype == np.float32
+
     def test_float64_needs_the_mode_of_jax(self):
         with pytest.raises(ValueError, match="jax_enable_x64"):
             layers.Dense(2, dtype="float64")
@@ -207,7 +213,7 @@ class TestErrors:
     def test_unknown_names_and_arguments(self):
         with pytest.raises(ValueError, match="Did you mean 'tanh'"):
             layers.LSTM(4, activation="tahn")
-        with pytest.raises(ValueError, match="no argument 'droput'.*Did you mean 'dropout'"):
+        with pytest.raises(ValueError, match=r"no argument 'droput'.*Did you mean 'dropout'"):
             layers.LSTM(4, droput=0.1)
         with pytest.raises(ValueError, match="dropout to be a number from 0 to 1"):
             layers.GRU(4, dropout=1.5)
@@ -227,6 +233,10 @@ class TestErrors:
             layer.set_weights([np.ones((4, 3))])
         for a, b in zip(layer.get_weights(), before, strict=True):
             np.testing.assert_array_equal(a, b)
+
+    def test_a_name_where_the_shape_belongs(self):
+        with pytest.raises(ValueError, match=r"write add_weight\(shape, name='kernel'\)"):
+            layers.Dense(2).add_weight("kernel", (2, 3))
 
     def test_return_state_in_a_sequential(self):
         with pytest.raises(ValueError, match="return_state=True"):

@@ -52,7 +52,7 @@ def _mask(kind):
     return mask
 
 
-@settings(max_examples=30, phases=[Phase.generate])
+@settings(max_examples=20, phases=[Phase.generate])
 @given(cases())
 def test_every_option_agrees(case):
     name, options, called = case

@@ -228,6 +228,18 @@ def test_frozen_layers_do_not_train():
     assert len(whole.trainable_weights) == 2
 
 
+def test_a_sequential_of_a_structure():
+    class Sum(layers.Layer):
+        def call(self, inputs):
+            return inputs["a"] + inputs["b"]
+
+    model = keras.Sequential([Sum(), layers.Dense(2)])
+    assert not hasattr(model, "input_shape")
+    model.build({"a": (None, 3), "b": (None, 3)})
+    assert model.input_shape == {"a": (None, 3), "b": (None, 3)}
+    assert model({"a": np.ones((4, 3)), "b": np.ones((4, 3))}).shape == (4, 2)
+
+
 class TestErrors:
     def test_a_graph_that_is_not_connected(self):
         x, y = keras.Input((3,), name="x"), keras.Input((3,), name="y")

@@ -65,7 +65,7 @@ def test_fit_is_keras_with_an_incomplete_last_batch():
     )
 
 
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(
     optimizer=st.sampled_from(["sgd", "rmsprop", "adamw"]),
     weighting=st.sampled_from(["none", "sample", "class"]),

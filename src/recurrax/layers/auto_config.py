@@ -10,7 +10,8 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 def argument_names(cls: type) -> list[str]:
     """Names of the arguments that a class takes, itself and from its bases."""
-    names: list[str] = []
+    # A built-in recurrent layer takes its cell's arguments too, and says so in its signature.
+    names = list(getattr(cls, "__signature__", inspect.Signature()).parameters)
     for base in cls.__mro__:
         if "__init__" in base.__dict__:
             parameters = inspect.signature(base.__init__).parameters.values()

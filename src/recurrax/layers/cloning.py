@@ -6,7 +6,7 @@ from recurrax.registry import custom_object_scope, get_registered_name
 
 
 def twin(layer: Any, **changes: Any) -> Any:
-    """A layer made from the configuration of `layer`, with some settings changed.
+    """A layer or model made from the configuration of `layer`, with some settings changed.
 
     Raises:
         ValueError: the layer holds something that has no configuration.

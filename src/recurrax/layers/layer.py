@@ -101,6 +101,8 @@ class Layer(WeightHolder, Configured):
         self._trainable = bool(trainable)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "dtype_policy":
+            value = dtypes.get_policy(value)
         # A changed setting must not be served by what was compiled for the old one.
         own = self.__dict__
         if own.get("built") and not name.startswith("_") and current_scope() is None:

@@ -53,6 +53,11 @@ class WeightHolder:
             regularizer, constraint: name or function.
             name: its own name.
         """
+        if isinstance(shape, str):
+            raise ValueError(
+                f"add_weight of layer {self.name!r} takes the shape first, but got {shape!r}: "
+                f"write add_weight(shape, name={shape!r})."
+            )
         if isinstance(shape, int):
             shape = (shape,)
         if any(size is None or size < 0 for size in shape):

@@ -113,7 +113,7 @@ def explain(
     parts = split.split(traced.body)
     core = parts.core
     d = gradient.derivative(core, tuple(jaxprs.is_float(a) for a in core.jaxpr.in_avals))
-    back = d.backward((False,) * len(d.joint.float_ys))
+    back = gradient.backward_of(d, (False,) * len(d.joint.float_ys))
     steps = traced.length // (number or 1)
     forward = plan.choose(plan.plain(d.forward), length=steps, runner=runner)
     reverse = plan.choose(plan.plain(back.body), length=steps, runner=runner)

@@ -44,12 +44,6 @@ class Derivative:
     consts: tuple[int, ...]
     stacks: tuple[Var, ...]
 
-    @functools.lru_cache(maxsize=8)  # noqa: B019 (a derivative lives as long as its loop)
-    def backward(self, zero_ys: tuple[bool, ...]) -> Backward:
-        m = self.joint.step.num_consts
-        wanted_carry = [self.wanted[m + i] for i in self.joint.float_carry]
-        return backward.backward(self.joint, wanted_carry, zero_ys)
-
     @property
     def stack_vars(self) -> list[Var]:
         """The values behind the xs of the joint body, cotangents of the ys left out."""
@@ -74,15 +68,21 @@ def derivative(body: Body, wanted: tuple[bool, ...]) -> Derivative:
     forward = jaxpr.replace(
         outvars=[*jaxpr.outvars, *extras], debug_info=jaxpr.debug_info.with_unknown_names()
     )
-    consts = {*everything.consts}
     return Derivative(
         wanted=wanted,
         joint=both,
         forward=dataclasses.replace(body, jaxpr=ClosedJaxpr(forward, body.jaxpr.consts)),
         extras=tuple(extras),
-        consts=tuple(sorted(consts)),
+        consts=everything.consts,
         stacks=tuple(needed),
     )
+
+
+@functools.lru_cache(maxsize=256)
+def backward_of(d: Derivative, zero_ys: tuple[bool, ...]) -> Backward:
+    """The backward loop of `d`, where the cotangents of some float ys are zero."""
+    m = d.joint.step.num_consts
+    return backward.backward(d.joint, [d.wanted[m + i] for i in d.joint.float_carry], zero_ys)
 
 
 tangent_p = Primitive("loop_tangent")
@@ -130,7 +130,7 @@ def _transpose(cts, *args, derivative, length, reverse, unroll, runner):
     consts = dict(zip(d.consts, args, strict=False))
     stacks = dict(zip(d.stacks, args[len(d.consts) :], strict=False))
     y_cts = cts[num_float_carry:]
-    b = d.backward(tuple(type(ct) is ad.Zero for ct in y_cts))
+    b = backward_of(d, tuple(type(ct) is ad.Zero for ct in y_cts))
 
     xs = {i: stacks[v] for i, v in enumerate(d.stack_vars) if v in stacks}
     xs.update({len(d.stack_vars) + i: ct for i, ct in enumerate(y_cts)})

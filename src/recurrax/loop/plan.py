@@ -95,6 +95,14 @@ def run(
     return xla.run(body, consts, carry, xs, length=length, reverse=reverse, unroll=unroll)
 
 
+def product(a: Array, w: Array, *, precision: Any, runner: str | None) -> Array:
+    """`(rows, k)` times `(k, n)`, by the runner that is best at it."""
+    native: Any = _native()
+    if runner != "xla" and jax.default_backend() == "cpu" and native is not None:
+        return native.product(a, w, precision=precision)
+    return jnp.matmul(a, w, precision=precision)
+
+
 def gather(a: Array, dz: Array, *, precision: Any, runner: str | None) -> Array:
     """`(rows, k)` and `(rows, n)` to `(k, n)`, by the runner that is best at it."""
     native: Any = _native()

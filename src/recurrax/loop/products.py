@@ -54,8 +54,8 @@ def _rows(a: Array) -> Array:
 
 
 def _product(a, w, *, precision, runner):
-    del runner
-    return jnp.matmul(_rows(a), w, precision=precision).reshape(*a.shape[:-1], w.shape[1])
+    rows = plan.product(_rows(a), w, precision=precision, runner=runner)
+    return rows.reshape(*a.shape[:-1], w.shape[1])
 
 
 def _gather(a, dz, *, precision, runner):

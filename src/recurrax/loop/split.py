@@ -23,6 +23,7 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
 from recurrax.loop import jaxprs, operations, products
 from recurrax.loop.body import Body
+from recurrax.loop.interning import interned
 from recurrax.loop.jaxprs import Atom
 
 GROWTH = 8
@@ -147,7 +148,7 @@ def split(step: Body) -> Split:
         step=step,
         once=jaxprs.subjaxpr(jaxpr, base, derived, once),
         before=jaxprs.subjaxpr(jaxpr, before_reads, early_xs, before),
-        core=core,
+        core=interned(core),
         after=jaxprs.subjaxpr(
             jaxpr, after_reads, [v for v in jaxprs.variables(y_out) if v in made_after], after
         ),

@@ -129,7 +129,7 @@ def from_config(cls: type, config: dict[str, Any], custom_objects: Any) -> Any:
             return _output(made, name, number - _offset(layers.get(name)), index)
         if isinstance(tree, dict):
             return {key: tensors(value) for key, value in tree.items()}
-        return [tensors(item) for item in tree]
+        return type(tree)(tensors(item) for item in tree)
 
     inputs, outputs = tensors(config.pop("input_layers")), tensors(config.pop("output_layers"))
     trainable = config.pop("trainable", None)

@@ -27,10 +27,6 @@ class Model(Saved, Trainer, Layer):
     in `call(inputs)`.
     """
 
-    untracked = Layer.untracked | {"_symbolic_inputs", "_symbolic_outputs"}
-    _symbolic_inputs: Any = None
-    _symbolic_outputs: Any = None
-
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         if cls is Model and _graph_given(args, kwargs):
             return super().__new__(_functional(), *args, **kwargs)
@@ -160,7 +156,8 @@ class Model(Saved, Trainer, Layer):
         """What the loop compiler makes of each recurrent layer; `print` it to read it.
 
         Args:
-            batch_size, timesteps: sizes to explain for, where the model's inputs leave them open.
+            batch_size: samples to explain for, where the model's inputs leave it open.
+            timesteps: steps to explain for, where the inputs leave them open.
 
         Raises:
             ValueError: the model's inputs are not known, or no layer is recurrent.

@@ -5,10 +5,12 @@ from typing import Any
 
 import jax
 
-from recurrax.layers.graph import SymbolicTensor, is_symbolic
+from recurrax.layers import symbolic
+from recurrax.layers.graph import is_symbolic, symbolic_leaves
 from recurrax.layers.input_layer import Input, InputLayer
 from recurrax.layers.layer import Layer
 from recurrax.layers.mask import set_mask
+from recurrax.layers.shapes import as_shape, map_shapes
 from recurrax.models.model import Model
 from recurrax.registry import deserialize, serializable
 from recurrax.variable import name_scope
@@ -91,7 +93,8 @@ class Sequential(Model):
     # ------------------------------------------------------------------ shapes
 
     def _rebuild(self) -> None:
-        shape = self._symbolic[0].shape if self._symbolic and len(self._layers) else None
+        known = self._symbolic and self._layers
+        shape = symbolic.symbols_to_shapes(self._symbolic[0]) if known else None
         self._symbolic, self._nodes[:] = [], []
         self.built = False
         self._build_early()
@@ -124,10 +127,14 @@ class Sequential(Model):
             )
         dtype = self._layers[0].compute_dtype if self._layers else "float32"
         stateful = any(getattr(layer, "stateful", False) for layer in self.flatten_layers())
-        batch_size = input_shape[0] if stateful else None
-        self._build_from(Input(batch_shape=(batch_size, *tuple(input_shape)[1:]), dtype=dtype))
 
-    def _build_from(self, symbol: SymbolicTensor) -> None:
+        def symbol(shape: Any) -> Any:
+            batch_size = shape[0] if stateful else None
+            return Input(batch_shape=(batch_size, *shape[1:]), dtype=dtype)
+
+        self._build_from(map_shapes(symbol, input_shape))
+
+    def _build_from(self, symbol: Any) -> None:
         self._symbolic = [symbol]
         for layer in self.layers:
             layer._nodes.clear()
@@ -144,30 +151,38 @@ class Sequential(Model):
     @property
     def inputs(self) -> list[Any]:
         """The symbolic input, in a list."""
-        self._require_built("asked for its inputs")
-        return self._symbolic[:1]
+        return symbolic_leaves(self._graph_end(0))
 
     @property
     def outputs(self) -> list[Any]:
         """The symbolic output, in a list."""
-        self._require_built("asked for its outputs")
-        return self._symbolic[1:]
+        return symbolic_leaves(self._graph_end(1))
 
     @property
     def input(self) -> Any:
-        return self.inputs[0]
+        """The symbolic input, in its structure."""
+        return self._graph_end(0)
 
     @property
     def output(self) -> Any:
-        return self.outputs[0]
+        """The symbolic output."""
+        return self._graph_end(1)
+
+    def _graph_end(self, index: int) -> Any:
+        if not self.built:  # no such attribute, so that hasattr tells
+            raise AttributeError(
+                f"Sequential {self.name!r} has no inputs and outputs before it is built: call it "
+                "on data, call build(input_shape), or begin it with an Input."
+            )
+        return self._symbolic[index]
 
     @property
     def input_shape(self) -> Any:
-        return self.input.shape
+        return symbolic.symbols_to_shapes(self.input)
 
     @property
     def output_shape(self) -> Any:
-        return self.output.shape
+        return symbolic.symbols_to_shapes(self.output)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         for layer in self.layers:
@@ -201,7 +216,7 @@ class Sequential(Model):
             "layers": list(self._layers),
         }
         if self._symbolic and not isinstance(self._layers[0], InputLayer):
-            config["build_input_shape"] = self._symbolic[0].shape
+            config["build_input_shape"] = symbolic.symbols_to_shapes(self._symbolic[0])
         return config
 
     @classmethod
@@ -209,7 +224,7 @@ class Sequential(Model):
         model = cls([deserialize(layer) for layer in config["layers"]], name=config.get("name"))
         shape = deserialize(config.get("build_input_shape"))
         if shape is not None and not model.built:
-            model.build(tuple(shape))
+            model.build(as_shape(shape))
         return model
 
 

@@ -40,6 +40,7 @@ class Compiled(Layer):
     _test_function: CompiledStep | None = None
     _predict_function: Any = None
     _layers_of_steps: tuple[int, ...] = ()
+    _compiled_ahead = False
 
     # ------------------------------------------------------------------ compile
 
@@ -104,6 +105,7 @@ class Compiled(Layer):
 
     def _forget_steps(self) -> None:
         self._train_function = self._test_function = self._predict_function = None
+        self._compiled_ahead = False
         self.__dict__.pop("_known_outputs", None)
 
     @property

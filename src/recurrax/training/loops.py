@@ -5,10 +5,12 @@ when somebody reads them, at the latest at the end of an epoch.
 
 The last, incomplete batch of an epoch is a step of its own shape, compiled once more: filled up
 with samples of weight zero it would change what batch normalisation, dropout and losses of whole
-batches compute, so that the numbers would not be those of the samples alone.
+batches compute, so that the numbers would not be those of the samples alone. A thread compiles it,
+and the steps of the validation, while the device trains on the first batches.
 """
 
 import contextlib
+import functools
 import itertools
 import warnings
 from collections import deque
@@ -18,10 +20,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from recurrax.training.ahead import Ahead, shapes_of_batches
 from recurrax.training.callbacks import CallbackList
 from recurrax.training.data import Rounds, pack
 from recurrax.training.logs import Logs
-from recurrax.training.step import CompiledStep, Watch
+from recurrax.training.step import CompiledStep, Watch, shapes_of
 from recurrax.variable import Variable
 
 # How many steps may be under way on the device before the host waits for the oldest.
@@ -46,28 +49,33 @@ def train(model: Any, batches: list[Any], watch: Watch, state: Groups | None = N
     return _run(model.make_train_function(), state or train_state(model), batches, watch)
 
 
-def test(model: Any, batches: list[Any], watch: Watch) -> Logs:
-    """Steps of evaluation on some batches."""
-    groups = [model.trainable_variables, model.non_trainable_variables, model.metrics_variables]
-    return _run(model.make_test_function(), groups, batches, watch)
+def test_state(model: Any) -> Groups:
+    """The variables that a step of evaluation reads and changes."""
+    return [model.trainable_variables, model.non_trainable_variables, model.metrics_variables]
+
+
+def test(model: Any, batches: list[Any], watch: Watch, state: Groups | None = None) -> Logs:
+    """Steps of evaluation on some batches; `state` as for `train`."""
+    return _run(model.make_test_function(), state or test_state(model), batches, watch)
+
+
+def _values(groups: Groups) -> Any:
+    return tuple([v._value for v in group] for group in groups)
 
 
 def _run(step: CompiledStep, groups: Groups, batches: list[Any], watch: Watch) -> Logs:
-    state = tuple([v._value for v in group] for group in groups)
-    logs, state = step(state, watch, batches)
+    logs, state = step(_values(groups), watch, batches)
     for group, values in zip(groups, state, strict=True):
         for variable, value in zip(group, values, strict=True):
             variable.replace(value)
     return logs
 
 
-def predict(model: Any, data: Any) -> Any:
-    """A step of prediction; the outputs stay on the device."""
-    changing = model.non_trainable_variables
-    outputs, values = model.make_predict_function()(
-        [v._value for v in model.trainable_variables], [v._value for v in changing], data
-    )
-    for variable, value in zip(changing, values, strict=True):
+def predict(model: Any, data: Any, state: Groups | None = None) -> Any:
+    """A step of prediction; the outputs stay on the device. `state` as for `train`."""
+    state = state or [model.trainable_variables, model.non_trainable_variables]
+    outputs, values = model.make_predict_function()(*_values(state), data)
+    for variable, value in zip(state[1], values, strict=True):
         variable.replace(value)
     return outputs
 
@@ -84,7 +92,8 @@ def fit_epochs(
     """Train for some epochs, evaluating after those that are due."""
     logs: dict[str, Any] = {}
     warned = False
-    with contextlib.closing(listeners):
+    ahead = Ahead()
+    with contextlib.closing(listeners), contextlib.closing(ahead):
         listeners.on_train_begin()
         initial_epoch = first
         first, done = model._resume_at or (initial_epoch, 0)
@@ -94,11 +103,12 @@ def fit_epochs(
             model.reset_metrics()
             listeners.on_epoch_begin(epoch)
             watch = Watch()
-            logs = _epoch(model, rounds, listeners, watch, done if epoch == first else 0)
+            skipped = done if epoch == first else 0
+            logs = _epoch(model, rounds, listeners, watch, skipped, ahead, held_out)
             if not warned and not np.isfinite(logs.get("loss", 0.0)):
                 warned = _warn_not_finite(watch, epoch)
             if held_out is not None and _is_due(epoch, validation_freq):
-                results = evaluate_once(model, held_out, listeners)
+                results = evaluate_once(model, held_out, listeners, ahead)
                 logs.update({f"val_{name}": value for name, value in results.items()})
             listeners.on_epoch_end(epoch, logs)
             if model.stop_training:
@@ -108,7 +118,13 @@ def fit_epochs(
 
 
 def _epoch(
-    model: Any, rounds: Rounds, listeners: CallbackList, watch: Watch, done: int
+    model: Any,
+    rounds: Rounds,
+    listeners: CallbackList,
+    watch: Watch,
+    done: int,
+    ahead: Ahead,
+    held_out: Rounds | None,
 ) -> dict[str, Any]:
     """One epoch of training but for its first `done` steps, which were done before."""
     logs: Logs | None = None
@@ -118,7 +134,10 @@ def _epoch(
     for batches in _grouped(rounds, model.steps_per_execution, done):
         listeners.on_train_batch_begin(step)
         state = state or train_state(model)
+        ahead.wait("train", batches[0])
         logs = train(model, batches, watch, state)
+        if step == done:
+            _compile_ahead(model, rounds, held_out, ahead)
         step += len(batches)
         listeners.on_train_batch_end(step - 1, logs)
         under_way.append(logs)
@@ -134,17 +153,35 @@ def _epoch(
     return dict(logs.fetch())
 
 
-def evaluate_once(model: Any, rounds: Rounds, listeners: CallbackList) -> dict[str, Any]:
+def _compile_ahead(model: Any, rounds: Rounds, held_out: Rounds | None, ahead: Ahead) -> None:
+    """While the device trains, compile what an epoch needs later: once for each shape."""
+    if model.run_eagerly or model.steps_per_execution > 1 or model._compiled_ahead:
+        return
+    model._compiled_ahead = True
+    step, state = model.make_train_function(), shapes_of(_values(train_state(model)))
+    for batch in shapes_of_batches(rounds)[1:]:
+        ahead.start("train", batch, functools.partial(step.compile_for, state))
+    if held_out is not None:
+        step, state = model.make_test_function(), shapes_of(_values(test_state(model)))
+        for batch in shapes_of_batches(held_out):
+            ahead.start("test", batch, functools.partial(step.compile_for, state))
+
+
+def evaluate_once(
+    model: Any, rounds: Rounds, listeners: CallbackList, ahead: Ahead | None = None
+) -> dict[str, Any]:
     """The results of all batches of a round."""
     model.reset_metrics()
     watch = Watch()
     logs: Logs | None = None
     under_way: deque[Logs] = deque()
     listeners.on_test_begin()
-    step = 0
+    step, state = 0, test_state(model)
     for batches in _grouped(rounds, model.steps_per_execution):
         listeners.on_test_batch_begin(step)
-        logs = test(model, batches, watch)
+        if ahead is not None:
+            ahead.wait("test", batches[0])
+        logs = test(model, batches, watch, state)
         step += len(batches)
         listeners.on_test_batch_end(step - 1, logs)
         under_way.append(logs)
@@ -160,10 +197,11 @@ def evaluate_once(model: Any, rounds: Rounds, listeners: CallbackList) -> dict[s
 def predict_all(model: Any, rounds: Rounds, listeners: CallbackList) -> Any:
     """The outputs of all batches of a round, on the host, joined."""
     parts: list[Any] = []
+    state = [model.trainable_variables, model.non_trainable_variables]
     listeners.on_predict_begin()
     for step, (x, _, _) in enumerate(rounds.epoch()):
         listeners.on_predict_batch_begin(step)
-        outputs = predict(model, pack(x))
+        outputs = predict(model, pack(x), state)
         parts.append(outputs)
         if len(parts) > _AHEAD:
             parts[-_AHEAD - 1] = jax.device_get(parts[-_AHEAD - 1])

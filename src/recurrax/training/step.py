@@ -64,6 +64,11 @@ class CompiledStep:
         self._once = once if eager else jax.jit(once, donate_argnums=(0, 1))
         self._several = jax.jit(several, donate_argnums=(0, 1))
 
+    def compile_for(self, state: Any, batch: Any) -> None:
+        """Compile the step for a batch of these shapes; state: arrays or shapes."""
+        if not self._eager:
+            self._once.lower(state, jax.tree.map(_shape, Watch().state), batch).compile()  # pyright: ignore
+
     def __call__(self, state: Any, watch: Watch, batches: list[Any]) -> tuple[Logs, Any]:
         """Run as many steps as there are batches; the logs are those after the last."""
         values: list[Any] = []
@@ -74,3 +79,13 @@ class CompiledStep:
             stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
             values, state, watch.state = self._several(state, watch.state, stacked)
         return Logs(dict(zip(self._names, values, strict=True))), state
+
+
+def shapes_of(state: Any) -> Any:
+    """The shapes, dtypes and weak types of a state, which outlive its buffers."""
+    return jax.tree.map(_shape, state)
+
+
+def _shape(x: Any) -> jax.ShapeDtypeStruct:
+    weak = bool(getattr(x, "weak_type", False))
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, weak_type=weak)

@@ -1,11 +1,12 @@
-"""The product for weight gradients."""
+"""The products of all time steps together: for inputs, and for weight gradients."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from against_xla import draw
+from against_xla import body_of, draw
 
+from recurrax.loop.native.unsupported import Unsupported
 from recurrax.loop.runners import native
 
 SHAPES = [(1, 1, 1), (3, 5, 2), (37, 13, 29), (301, 26, 100), (300, 200, 3), (2000, 33, 65)]
@@ -28,3 +29,28 @@ def test_what_is_not_served_goes_to_xla():
     a, d = draw(0, 20, 3).astype(jnp.bfloat16), draw(1, 20, 4).astype(jnp.bfloat16)
     np.testing.assert_array_equal(native.gather(a, d), jnp.matmul(a.T, d))
     assert native.gather(jnp.zeros((0, 3)), jnp.zeros((0, 4))).shape == (3, 4)
+
+
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), SHAPES)
+def test_products_against_float64(rows, inputs, outputs):
+    a, w = draw(0, rows, inputs), draw(1, inputs, outputs)
+    a64, w64 = np.asarray(a, np.float64), np.asarray(w, np.float64)
+    far = np.abs(native.product(a, w) - a64 @ w64)
+    assert (far <= 5e-7 * (np.abs(a64) @ np.abs(w64))).all()
+
+
+def test_without_a_known_platform_xla_takes_over(monkeypatch, caplog):
+    """One line in the log says why; products and bodies are refused, nothing fails."""
+    native._platform_refusal.cache_clear()
+
+    def unknown():
+        raise Unsupported("an interface of version 9.9")
+
+    monkeypatch.setattr(native.ffi, "api_version", unknown)
+    a, d = draw(0, 20, 3), draw(1, 20, 4)
+    np.testing.assert_allclose(native.gather(a, d), a.T @ d, atol=1e-5)
+    np.testing.assert_allclose(native.product(a.T, d), a.T @ d, atol=1e-5)
+    body = body_of(lambda c, s, x: ((s[0] * 2,), ()), (), (a,), ())
+    assert native.refusal(body, [], [a], [], 3) == "an interface of version 9.9"
+    assert len(caplog.records) == 1 and "9.9" in caplog.text
+    native._platform_refusal.cache_clear()

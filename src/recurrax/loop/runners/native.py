@@ -1,6 +1,7 @@
 """The native runner: the whole loop as one kernel on the CPU, compiled to machine code."""
 
 import functools
+import logging
 import weakref
 from collections.abc import Sequence
 
@@ -13,8 +14,12 @@ from recurrax.loop.native import ffi
 from recurrax.loop.native.gathering import Problem, build_gather
 from recurrax.loop.native.kernel import build_loop, ensure, fingerprint, has_length, thread_count
 from recurrax.loop.native.lower import Step, lower
+from recurrax.loop.native.multiplying import Multiplication, build_multiplication
 from recurrax.loop.native.target import host
 from recurrax.loop.native.unsupported import Unsupported
+
+log = logging.getLogger(__name__)
+_KINDS = {"float32": "f32", "float64": "f64"}
 
 
 def refusal(body: Body, consts, carry, xs, length: int) -> str | None:
@@ -69,10 +74,21 @@ def run(
 
 
 @functools.cache
+def _platform_refusal() -> str | None:
+    """Why no kernel at all can run here, said once in the log, or None."""
+    try:
+        ffi.api_version()
+        host()
+    except Unsupported as error:
+        log.warning("loops run with XLA: %s", error)
+        return str(error)
+    return None
+
+
 def _ready() -> None:
-    """Ask once for what every body needs: a known interface and a known processor."""
-    ffi.api_version()
-    host()
+    refused = _platform_refusal()
+    if refused is not None:
+        raise Unsupported(refused)
 
 
 _steps: "weakref.WeakKeyDictionary" = weakref.WeakKeyDictionary()
@@ -91,16 +107,33 @@ def gather(a: Array, dz: Array, *, precision=None) -> Array:
     Weight gradients are gathered so, over all time steps and rows. What this runner does not
     serve goes through `jnp.matmul`, which alone heeds `precision`.
     """
-    kind = {"float32": "f32", "float64": "f64"}.get(a.dtype.name)
-    if kind is None or dz.dtype != a.dtype or 0 in (*a.shape, *dz.shape):
+    if not _serves(a, dz):
         return jnp.matmul(a.T, dz, precision=precision)
-    try:
-        _ready()
-    except Unsupported:
-        return jnp.matmul(a.T, dz, precision=precision)
-    problem = Problem(a.shape[0], a.shape[1], dz.shape[1], kind)
-    target, threads = host(), thread_count()
-    name = fingerprint("gather", problem, target, threads)
-    ensure(name, target, lambda: build_gather(problem, target, threads))
+    problem = Problem(a.shape[0], a.shape[1], dz.shape[1], _KINDS[a.dtype.name])
     shape = jax.ShapeDtypeStruct((a.shape[1], dz.shape[1]), a.dtype)
-    return jax.ffi.ffi_call(name, shape, vmap_method="sequential")(a, dz)
+    return _call_product(build_gather, problem, shape, a, dz)
+
+
+def product(a: Array, w: Array, *, precision=None) -> Array:
+    """`(rows, k)` times `(k, n)`: inputs and a weight, all time steps together.
+
+    What this runner does not serve goes through `jnp.matmul`, which alone heeds `precision`.
+    """
+    if not _serves(a, w):
+        return jnp.matmul(a, w, precision=precision)
+    problem = Multiplication(a.shape[0], a.shape[1], w.shape[1], _KINDS[a.dtype.name])
+    shape = jax.ShapeDtypeStruct((a.shape[0], w.shape[1]), a.dtype)
+    return _call_product(build_multiplication, problem, shape, a, w)
+
+
+def _serves(a: Array, b: Array) -> bool:
+    """Whether a product of these goes through a kernel of our own."""
+    known = a.dtype.name in _KINDS and a.dtype == b.dtype and 0 not in (*a.shape, *b.shape)
+    return known and _platform_refusal() is None
+
+
+def _call_product(build, problem, shape, a: Array, b: Array) -> Array:
+    target, threads = host(), thread_count()
+    name = fingerprint(problem, target, threads)
+    ensure(name, target, lambda: build(problem, target, threads))
+    return jax.ffi.ffi_call(name, shape, vmap_method="sequential")(a, b)

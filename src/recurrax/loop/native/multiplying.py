@@ -1,0 +1,86 @@
+"""The product of many rows, all time steps together, with one weight: `x_t @ W` for all t."""
+
+import dataclasses
+
+import llvmlite.ir as ir
+
+from recurrax.loop.native import memory
+from recurrax.loop.native.driver import Work, emit_handler
+from recurrax.loop.native.emit import Builder, Module, at, integer, pointer
+from recurrax.loop.native.graph import Weight
+from recurrax.loop.native.memory import SPILLED, TYPES
+from recurrax.loop.native.microkernel import Operand, Shape, block_for, emit_product, even
+from recurrax.loop.native.panels import Layout, emit_pack
+from recurrax.loop.native.target import Target
+
+_TILE = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Multiplication:
+    """A of `rows` × `inputs` times W of `inputs` × `outputs`, both of register kind `kind`."""
+
+    rows: int
+    inputs: int
+    outputs: int
+    kind: str
+
+
+def build_multiplication(problem: Multiplication, target: Target, threads: int) -> ir.Module:
+    """The module of A W: tiles of rows, the weight packed once."""
+    module = Module("multiplication", target)
+    dtype, type_ = SPILLED[problem.kind], TYPES[problem.kind]
+    lanes = target.lanes(64 if problem.kind == "f64" else 32)
+    block = block_for(target.registers)
+    layout = Layout(problem.inputs, problem.outputs, lanes, block.vectors)
+    weight = Weight(1, dtype, 0, problem.inputs, problem.outputs, problem.outputs, 1)
+    pack = emit_pack(module, "pack", weight, layout, problem.kind)
+    size = min(_TILE, -(-problem.rows // threads))
+    tiles = -(-problem.rows // size)
+    rest = problem.rows - (tiles - 1) * size
+
+    def emit(rows: int) -> ir.Function:
+        shape = Shape(
+            blocks=even(rows, block.rows),
+            kind=problem.kind,
+            operand=Operand.by_rows(problem.inputs),
+            result_stride=problem.outputs,
+            addends=(),
+            layout=layout,
+        )
+        return emit_product(module, f"product{rows}", shape, target.registers)
+
+    products = {rows: emit(rows) for rows in sorted({size, rest})}
+
+    def prepare(b: Builder, buffers, packed) -> None:
+        source = b.load(at(b, buffers, pointer, weight.index))
+        b.call(pack, [source, packed])
+
+    def tile(b: Builder, buffers, scratch, packed, ticket, length) -> None:
+        del scratch, length
+        row = b.mul(ticket, integer(size))
+        left = at(b, b.load(at(b, buffers, pointer, 0)), type_, b.mul(row, integer(problem.inputs)))
+        out = at(b, b.load(at(b, buffers, pointer, 2)), type_, b.mul(row, integer(problem.outputs)))
+        arguments = [b.bitcast(left, pointer), packed, b.bitcast(out, pointer)]
+        with b.if_else(b.icmp_signed("<", ticket, integer(tiles - 1))) as (whole, last):
+            with whole:
+                b.call(products[size], arguments)
+            with last:
+                b.call(products[rest], arguments)
+
+    bytes_ = memory.size(dtype)
+    work = Work(
+        num_inputs=2,
+        num_outputs=1,
+        tiles=tiles,
+        threads=threads,
+        packed_bytes=layout.size * bytes_,
+        scratch_bytes=0,
+        prepare=prepare,
+        tile=tile,
+        length=problem.rows,
+        length_of=None,
+        grown_results=((0, problem.outputs * bytes_),),
+    )
+    emit_handler(module, work, target)
+    return module

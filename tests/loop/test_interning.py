@@ -1,0 +1,54 @@
+"""The same step, traced again, is the same body."""
+
+import jax
+import jax.numpy as jnp
+
+import recurrax
+from recurrax.loop import split, step
+from recurrax.loop.primitive import loop_p
+
+XS = jnp.ones((5, 2, 3))
+W = jnp.eye(3)
+
+
+def core_of(f, xs=XS):
+    return split.split(step.trace(f, xs[0], xs, None).body).core
+
+
+def linear(scale, shift=0.0):
+    return lambda h, x: (jnp.tanh(h @ W * scale + x) + shift, None)
+
+
+def test_two_traces_of_one_step_are_one_body():
+    assert core_of(linear(2.0)) is core_of(linear(2.0))
+
+
+def test_other_numbers_shapes_and_operations_are_other_bodies():
+    bodies = [
+        core_of(linear(2.0)),
+        core_of(linear(3.0)),
+        core_of(linear(2.0, -0.0)),
+        core_of(linear(2.0), XS[:, :1]),
+        core_of(lambda h, x: (jnp.sin(h @ W * 2.0 + x) + 0.0, None)),
+        core_of(lambda h, x: (jnp.tanh(x + h @ W * 2.0) + 0.0, None)),
+    ]
+    assert len({id(body) for body in bodies}) == len(bodies)
+
+
+def test_steps_with_nested_programs_are_compared_in_depth():
+    def nested(times):
+        def f(h, x):
+            return jax.lax.fori_loop(0, 3, lambda _, h: h * times + x, h), None
+
+        return f
+
+    assert core_of(nested(2.0)) is core_of(nested(2.0))
+    assert core_of(nested(2.0)) is not core_of(nested(3.0))
+
+
+def test_a_call_outside_jit_compiles_once():
+    for _ in range(2):
+        jax.grad(lambda h: recurrax.scan(linear(7.0), h, XS)[0].sum())(XS[0])
+        known = loop_p.impl._cache_size()
+    jax.grad(lambda h: recurrax.scan(linear(7.0), h, XS)[0].sum())(XS[0])
+    assert loop_p.impl._cache_size() == known
