@@ -38,6 +38,12 @@ def test_what_needs_compile_says_so(method):
         getattr(model(), method)(X, Y)
 
 
+def test_metrics_in_the_place_of_loss_weights_are_told_apart():
+    model = keras.Sequential([keras.layers.Dense(1)])
+    with pytest.raises(ValueError, match=r"metrics=\['mae'\]"):
+        model.compile("adam", "mse", ["mae"])
+
+
 def test_predict_needs_no_compile():
     assert model().predict(X, verbose=0).shape == (24, 1)
     assert model().predict_on_batch(X[:2]).shape == (2, 1)

@@ -80,6 +80,13 @@ class Compiled(Layer):
                 "steps_per_execution must be an integer above 0, but it is "
                 f"{steps_per_execution!r}."
             )
+        if isinstance(loss_weights, str) or (
+            isinstance(loss_weights, list | tuple) and any(isinstance(w, str) for w in loss_weights)
+        ):
+            raise ValueError(
+                f"compile's third argument is loss_weights, numbers, but it got {loss_weights!r}: "
+                f"pass metrics by name, metrics={loss_weights!r}."
+            )
         chosen = optimizers.get(optimizer)
         objective = Objective(loss, loss_weights) if loss is not None else None
         metric_set = MetricSet(metrics, weighted_metrics) if metrics or weighted_metrics else None
