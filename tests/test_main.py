@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 import recurrax as keras
@@ -50,6 +51,17 @@ def test_convert(file, tmp_path, capsys, ending):
     assert main(["convert", file, target]) == 1
     assert "--force" in capsys.readouterr().err
     assert main(["convert", file, target, "--force"]) == 0
+
+
+def test_convert_to_onnx(file, tmp_path):
+    target = tmp_path / "model.onnx"
+    assert main(["convert", file, str(target)]) == 0
+    ids = np.array([[1, 2, 3]])
+    session = onnxruntime.InferenceSession(target.read_bytes())
+    (given,) = session.get_inputs()
+    dtype = {"tensor(int32)": "int32", "tensor(int64)": "int64"}.get(given.type, "float32")
+    (output,) = session.run(None, {given.name: ids.astype(dtype)})
+    np.testing.assert_allclose(output, keras.saving.load_model(file)(ids), atol=1e-5)
 
 
 def test_view(file, tmp_path, capsys):

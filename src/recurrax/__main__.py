@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-_ENDINGS = (".keras", ".weights.h5", ".safetensors")
+_ENDINGS = (".keras", ".weights.h5", ".safetensors", ".onnx")
 
 
 class Mistake(Exception):
@@ -166,11 +166,15 @@ def convert(source: Path, target: Path, force: bool) -> None:
     if target.exists() and not force:
         raise Mistake(f"{str(target)!r} is there already: give --force to replace it.")
     model = _load(source)
+    what = "weights"
     if target.suffix == ".keras":
+        what = "model"
         model.save(str(target))
+    elif target.suffix == ".onnx":
+        what = "model, for inference,"
+        model.export(str(target))
     else:
         model.save_weights(str(target))
-    what = "model" if target.suffix == ".keras" else "weights"
     print(f"Wrote the {what} to {target} ({target.stat().st_size / 2**20:.2f} MB).")
 
 

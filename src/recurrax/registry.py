@@ -5,7 +5,6 @@ caller registered it. Nothing outside this table is ever looked up: no module is
 attribute is fetched by a name that a file gives.
 """
 
-import collections
 import contextlib
 import difflib
 import functools
@@ -17,6 +16,8 @@ from typing import Any, TypeGuard, TypeVar
 import jax.numpy as jnp
 import numpy as np
 
+from recurrax.sharing import Reading, Writing
+
 T = TypeVar("T")
 
 _builtin: dict[tuple[str, str], type] = {}
@@ -26,52 +27,11 @@ _names: dict[Any, str] = {}
 
 class _Scope(threading.local):
     objects: Mapping[str, Any] = {}
-    saving: "_Saving | None" = None
-    loading: "_Loading | None" = None
+    saving: Writing | None = None
+    loading: Reading | None = None
 
 
 _scope = _Scope()
-
-
-class _Saving:
-    """Which objects have been written: each has a number, by which it is found again."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[int, tuple[Any, int]] = {}
-        self.times: collections.Counter[int] = collections.Counter()
-
-    def mark(self, thing: Any, record: dict[str, Any]) -> dict[str, Any]:
-        _, number = self.numbers.setdefault(id(thing), (thing, len(self.numbers)))
-        self.times[number] += 1
-        return {**record, "shared_object_id": number}
-
-    def without_single(self, data: Any) -> Any:
-        """`data` without the numbers of objects that stand in one place only."""
-        if isinstance(data, Mapping):
-            return {
-                key: self.without_single(value)
-                for key, value in data.items()
-                if key != "shared_object_id" or self.times[value] > 1
-            }
-        if isinstance(data, list | tuple):
-            return [self.without_single(item) for item in data]
-        return data
-
-
-class _Loading:
-    """What a file has made: shared objects by their number, and how many objects in all."""
-
-    def __init__(self, objects: int) -> None:
-        self.left = objects
-        self.limit = objects
-        self.shared: dict[int, Any] = {}
-
-    def count(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise ValueError(
-                f"The configuration makes more objects than the limit objects={self.limit:,}."
-            )
 
 
 def serializable(module: str, *aliases: str) -> Callable[[type[T]], type[T]]:
@@ -146,9 +106,14 @@ def custom_object_scope(objects: Mapping[str, Any]) -> Iterator[None]:
 CustomObjectScope = custom_object_scope
 
 
-def serialize_with_sharing(thing: Any) -> Any:
-    """`serialize(thing)`, where an object that stands in several places is marked as the same."""
-    outer, _scope.saving = _scope.saving, _Saving()
+def serialize_with_sharing(thing: Any, compiled: bool = True) -> Any:
+    """`serialize(thing)`, where an object that stands in several places is marked as the same.
+
+    Args:
+        thing: the object.
+        compiled: whether to write what models were compiled with.
+    """
+    outer, _scope.saving = _scope.saving, Writing(compiled)
     try:
         return _scope.saving.without_single(serialize(thing))
     finally:
@@ -172,7 +137,7 @@ def loading_scope(objects: int) -> Iterator[None]:
     Objects marked as the same are made once, a configuration that makes more than `objects`
     objects is refused, and so is code.
     """
-    outer, _scope.loading = _scope.loading, _Loading(objects)
+    outer, _scope.loading = _scope.loading, Reading(objects)
     try:
         yield
     finally:
@@ -256,7 +221,7 @@ def _serialize_object(thing: Any) -> dict[str, Any]:
         build_config = thing.get_build_config()
         if build_config is not None:
             record["build_config"] = serialize(build_config)
-    if hasattr(thing, "get_compile_config"):
+    if hasattr(thing, "get_compile_config") and (_scope.saving is None or _scope.saving.compiled):
         compile_config = thing.get_compile_config()
         if compile_config is not None:
             record["compile_config"] = serialize(compile_config)

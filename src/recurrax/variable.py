@@ -18,6 +18,7 @@ class _Context(threading.local):
     compute_dtype: Any = None
     names: tuple[str, ...] = ()
     allowance: list[int] | None = None
+    waiting: "list[Variable] | None" = None
 
 
 _context = _Context()
@@ -83,6 +84,21 @@ def autocast(dtype: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def initialized_last() -> Iterator[None]:
+    """Inside, new variables hold zeros; at the end those that nobody assigned to are initialized.
+
+    Large orthogonal matrices take seconds, and a file is about to give their values.
+    """
+    outer, _context.waiting = _context.waiting, []
+    try:
+        yield
+        for variable in _context.waiting:
+            variable._initialize()
+    finally:
+        _context.waiting = outer
+
+
+@contextlib.contextmanager
 def allocation_limit(size: int) -> Iterator[None]:
     """Inside, variables of more than `size` bytes in all are refused before they are made."""
     outer, _context.allowance = _context.allowance, [size]
@@ -138,6 +154,7 @@ class Variable:
         self.path = "/".join((*_context.names, self.name))
         self.trainable = trainable
         self.autocast = autocast
+        self._initializer: Callable[..., Any] | None = None
         self.regularizer: Callable[[Array], Array] | None = None
         self.constraint: Callable[[Array], Array] | None = None
         if callable(initializer):
@@ -148,14 +165,25 @@ class Variable:
                 )
             dtype = jnp.dtype(dtype or "float32")
             claim(shape, dtype, self.path)
-            with jax.ensure_compile_time_eval():
-                value = initializer(tuple(shape), dtype)
+            if _context.waiting is None:
+                with jax.ensure_compile_time_eval():
+                    value = initializer(tuple(shape), dtype)
+            else:
+                value = np.zeros(shape, dtype)
+                self._initializer = initializer
+                _context.waiting.append(self)
         else:
             value = initializer
             claim(np.shape(value), dtype or getattr(value, "dtype", "float32"), self.path)
         with jax.ensure_compile_time_eval():
             # Always a copy: training donates the buffer, and the caller's array must survive.
             self._value: Array = jnp.array(value, dtype=dtype)
+
+    def _initialize(self) -> None:
+        if self._initializer is not None:
+            with jax.ensure_compile_time_eval():
+                self._value = jnp.array(self._initializer(self.shape, self.dtype), self.dtype)
+            self._initializer = None
 
     @property
     def value(self) -> Array:
@@ -198,6 +226,7 @@ class Variable:
             )
         else:
             self._value = jnp.array(value, dtype=self.dtype)
+            self._initializer = None
         return value
 
     def assign_add(self, value: Any) -> Any:

@@ -4,10 +4,10 @@ import jax
 import keras as real
 import numpy as np
 import pytest
+from tests.layers.against_keras import draw, same_weights
 
 import recurrax as keras
 from recurrax import layers
-from tests.layers.against_keras import draw, same_weights
 
 X = draw((3, 4, 5))
 PENALTIES = {

@@ -196,3 +196,11 @@ def test_runner_from_the_environment(monkeypatch):
     monkeypatch.setenv("RECURRAX_RUNNER", "lax")
     program = jax.make_jaxpr(lambda xs: recurrax.scan(same, 0.0, xs))(XS)
     assert [e.primitive.name for e in program.eqns] == ["scan"]
+
+
+def test_forcing_the_native_runner_on_what_it_cannot_take_is_an_error():
+    def step(carry, x):
+        return jnp.sort(carry + x), carry
+
+    with pytest.raises(ValueError, match=r"cannot take this loop: .*sort"):
+        recurrax.scan(step, jnp.zeros((3, 5)), jnp.ones((4, 3, 5)), runner="native")

@@ -127,6 +127,27 @@ def test_a_layer_may_say_what_it_saves(tmp_path):
     assert again.layers[0].seen == 7
 
 
+def test_a_weight_that_a_layer_does_not_save_begins_as_it_does_in_a_new_one(tmp_path):
+    class Table(rx.Layer):
+        def build(self, input_shape):
+            self.table = self.add_weight((3,), lambda shape, dtype: jnp.arange(3.0), name="table")
+
+        def call(self, inputs):
+            return inputs + self.table.value
+
+        def save_own_variables(self, store):
+            pass
+
+        def load_own_variables(self, store):
+            assert not store
+
+    m = rx.Sequential([rx.Input((3,)), Table(), rx.layers.Dense(2)])
+    m.save(tmp_path / "m.keras")
+    again = load_model(tmp_path / "m.keras", custom_objects={"Table": Table})
+    np.testing.assert_array_equal(again.layers[0].table, [0, 1, 2])
+    np.testing.assert_array_equal(again(X[:, 0]), m(X[:, 0]))
+
+
 def test_a_failing_load_own_variables_changes_nothing(tmp_path):
     class Failing(rx.Layer):
         def call(self, inputs):

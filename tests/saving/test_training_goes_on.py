@@ -1,12 +1,17 @@
 """A model trained here, saved, opened in Keras and trained on, and the reverse: the same numbers as
 in one run."""
 
+import io
+
 import keras
 import numpy as np
+import optax
 import pytest
 
 import recurrax as rx
-from recurrax.saving import load_model
+from recurrax.saving import LoadError, load_model
+
+from .hostile import with_config
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -125,3 +130,44 @@ def test_a_clone_has_the_architecture_and_fresh_weights():
     assert not twin.compiled
     assert not np.allclose(twin(X), model(X))
     assert not {id(v) for v in twin.variables} & {id(v) for v in model.variables}
+
+
+@pytest.fixture
+def half_precision():
+    for k in (rx, keras):
+        k.config.set_dtype_policy("mixed_float16")
+    yield
+    for k in (rx, keras):
+        k.config.set_dtype_policy("float32")
+
+
+def test_the_scale_of_the_loss_goes_both_ways(half_precision, tmp_path):
+    ours = trained(made(rx, "adam"))
+    ours.save(tmp_path / "a.keras")
+    theirs = keras.saving.load_model(tmp_path / "a.keras")
+    theirs.save(tmp_path / "b.keras")
+    again = load_model(tmp_path / "b.keras")
+    for model in (theirs, again):
+        assert len(model.optimizer.variables) == len(ours.optimizer.variables)
+        for a, b in zip(model.optimizer.variables, ours.optimizer.variables, strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_an_optimizer_that_cannot_be_described_can_be_left_out(tmp_path):
+    model = made(rx, "sgd")
+    model.compile(optax.sgd(0.1), "mse")
+    with pytest.raises(NotImplementedError, match="include_optimizer=False"):
+        model.save(tmp_path / "m.keras")
+    model.save(tmp_path / "m.keras", include_optimizer=False)
+    np.testing.assert_array_equal(load_model(tmp_path / "m.keras")(X), model(X))
+
+
+def test_the_state_of_another_optimizer_is_refused_with_the_mend(tmp_path):
+    model = trained(made(rx, "adam"))
+    model.save(tmp_path / "m.keras")
+    data = with_config(
+        lambda c: c["compile_config"]["optimizer"].update(class_name="SGD", config={}),
+        (tmp_path / "m.keras").read_bytes(),
+    )
+    with pytest.raises(LoadError, match="compile=False"):
+        load_model(io.BytesIO(data))

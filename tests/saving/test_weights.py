@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import h5py
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -224,3 +225,12 @@ def test_the_file_keeps_its_permissions_and_a_link_its_target(tmp_path):
     model().save(tmp_path / "link.keras")
     assert (tmp_path / "link.keras").is_symlink()
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_files_of_keras_2_13_name_their_layers_otherwise(tmp_path):
+    saved, other = model(), model()
+    saved.save_weights(tmp_path / "m.weights.h5")
+    with h5py.File(tmp_path / "m.weights.h5", "r+") as file:
+        file.move("layers", "_layer_checkpoint_dependencies")
+    other.load_weights(tmp_path / "m.weights.h5")
+    assert equal(weights(saved), weights(other))

@@ -77,6 +77,14 @@ def test_a_cell_of_ones_own_names_its_values_and_runs_backwards():
     np.testing.assert_allclose(found["leak"][:, 0], 0.5 * found["h"][:, 1], atol=1e-6)
 
 
+def test_cells_in_a_stack_keep_their_values_apart():
+    cells = [layers.GRUCell(4, name="lower"), layers.GRUCell(5, name="upper")]
+    found = view.states(layers.RNN(cells, name="stack"), _x(1, 3, 2))["stack"]
+    assert found["lower.update_gate"].shape == (1, 3, 4)
+    assert found["upper.update_gate"].shape == (1, 3, 5)
+    assert [found[name].shape for name in ("state_1", "state_2")] == [(1, 3, 4), (1, 3, 5)]
+
+
 def test_states_need_a_recurrent_layer():
     model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
     with pytest.raises(ValueError, match="no recurrent layer"):

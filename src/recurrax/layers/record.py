@@ -9,6 +9,7 @@ from typing import Any
 class _Context(threading.local):
     found: dict[str, Any] | None = None
     shifts: Mapping[str, Any] | None = None
+    prefix: str = ""
 
 
 _context = _Context()
@@ -22,7 +23,7 @@ def record(name: str, value: Any) -> Any:
     if _context.shifts is not None and name in _context.shifts:
         value = value + _context.shifts[name]
     if _context.found is not None:
-        _context.found[name] = value
+        _context.found[_context.prefix + name] = value
     return value
 
 
@@ -48,3 +49,13 @@ def shifting(shifts: Mapping[str, Any]) -> Iterator[None]:
         yield
     finally:
         _context.shifts = outer
+
+
+@contextlib.contextmanager
+def recorded_under(name: str) -> Iterator[None]:
+    """What is recorded inside has `name.` in front: one of several cells in a stack."""
+    outer, _context.prefix = _context.prefix, f"{_context.prefix}{name}."
+    try:
+        yield
+    finally:
+        _context.prefix = outer

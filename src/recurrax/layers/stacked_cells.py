@@ -5,6 +5,7 @@ from typing import Any
 
 from recurrax.layers import cells as protocol
 from recurrax.layers.layer import Layer
+from recurrax.layers.record import recorded_under
 from recurrax.layers.shapes import leaf_shapes
 from recurrax.registry import serializable
 
@@ -63,7 +64,8 @@ class StackedRNNCells(Layer):
         for cell, own in zip(self.cells, states, strict=True):
             several = isinstance(own, list | tuple)
             given = list(own) if several else [own]
-            inputs, new = protocol.call_cell(cell, inputs, given, training, constants)
+            with recorded_under(protocol.cell_name(cell)):
+                inputs, new = protocol.call_cell(cell, inputs, given, training, constants)
             if isinstance(new, list | tuple) and not several:
                 (new,) = new
             new_states.append(new)

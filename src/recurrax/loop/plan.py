@@ -86,9 +86,19 @@ def run(
     unroll: int | bool,
     runner: str | None,
 ) -> tuple[list[Array], list[Array]]:
-    """Run `body` with the runner that the plan chooses."""
+    """Run `body` with the runner that the plan chooses.
+
+    Raises:
+        ValueError: the caller forces the native runner, which cannot take the loop.
+    """
     body = plain(body)
     choice = choose(body, length=length, runner=runner)
+    if runner == "native" and choice.runner != "native" and length > 0:
+        raise ValueError(
+            'runner="native" was asked for, but the native runner cannot take this loop: '
+            f"{choice.refusals['native']}. Leave the choice to the plan (runner=None, and "
+            f"{VARIABLE} unset), which takes the xla runner where native cannot."
+        )
     if choice.runner == "native":
         native: Any = _native()
         return native.run(body, consts, carry, xs, length=length, reverse=reverse)

@@ -38,10 +38,7 @@ def to_record(model: Any, with_compile: bool = True) -> dict[str, Any]:
                 "code: write the function as a subclass of Layer with "
                 "@register_keras_serializable()."
             )
-    record = registry.serialize_with_sharing(model)
-    if not with_compile:
-        record.pop("compile_config", None)
-    return record
+    return registry.serialize_with_sharing(model, with_compile)
 
 
 def model_from_json(

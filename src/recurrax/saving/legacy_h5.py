@@ -12,6 +12,7 @@ from recurrax.saving.from_config import model_from_record
 from recurrax.saving.hdf5 import File
 from recurrax.saving.limits import DEFAULT, Limits
 from recurrax.saving.tree import Node
+from recurrax.variable import initialized_last
 
 _GROUP = "model_weights"
 
@@ -38,15 +39,17 @@ def load_model(
         )
     record = strict_json.parse(config, "'model_config' of the HDF5 file", limits)
     room = limits.spare_bytes + limits.weights_per_byte * len(data)
-    model = model_from_record(
-        record, custom_objects, min(room, limits.weights_bytes), limits, compile=False
-    )
-    if not model.built and file.arrays:
-        raise LoadError(
-            f"The HDF5 file's model {model.name!r} does not say the shape of its input: build a "
-            "model of the same layers yourself, beginning with an Input, and call load_weights()."
+    with initialized_last():
+        model = model_from_record(
+            record, custom_objects, min(room, limits.weights_bytes), limits, compile=False
         )
-    fill(model, file)
+        if not model.built and file.arrays:
+            raise LoadError(
+                f"The HDF5 file's model {model.name!r} does not say the shape of its input: build "
+                "a model of the same layers yourself, beginning with an Input, and call "
+                "load_weights()."
+            )
+        fill(model, file)
     return model
 
 

@@ -12,6 +12,7 @@ from recurrax.saving import archive, atomic, h5_format, legacy_h5, strict_json, 
 from recurrax.saving.errors import LoadError
 from recurrax.saving.from_config import model_from_record, to_record
 from recurrax.saving.limits import DEFAULT, Limits
+from recurrax.variable import initialized_last
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _HDF5 = b"\x89HDF"
@@ -120,18 +121,19 @@ def load_model(
     )
     store = h5_format.read(archive.read_member(data, members[_WEIGHTS]), limits)
     room = limits.spare_bytes + limits.weights_per_byte * members[_WEIGHTS].size
-    model = model_from_record(
-        record, custom_objects, min(room, limits.weights_bytes), limits, compile
-    )
-    if not model.built and store.size:
-        raise LoadError(
-            f"Model {type(model).__name__!r} has no weights after it was made from its "
-            "configuration, but the file has some: give the class build_from_config(config), or "
-            "build the model yourself and call load_weights()."
+    with initialized_last():
+        model = model_from_record(
+            record, custom_objects, min(room, limits.weights_bytes), limits, compile
         )
-    if compile:
-        _build_optimizer(model, store)
-    transfer.fill(model, store, with_optimizer=compile)
+        if not model.built and store.size:
+            raise LoadError(
+                f"Model {type(model).__name__!r} has no weights after it was made from its "
+                "configuration, but the file has some: give the class build_from_config(config), "
+                "or build the model yourself and call load_weights()."
+            )
+        if compile:
+            _build_optimizer(model, store)
+        transfer.fill(model, store, with_optimizer=compile)
     return model
 
 

@@ -128,11 +128,11 @@ def mismatch(node: Node, variables: list[Any], arrays: dict[str, np.ndarray]) ->
     """Why the arrays cannot be the values of a node's variables; empty where they can."""
     where = f"{type(node.owner).__name__} {node.name!r} ({node.path or 'the model'})"
     if set(arrays) != {str(i) for i in range(len(variables))}:
-        built = "" if variables or not isinstance(node.owner, Layer) else _not_built(node.owner)
+        hint = _hint(node.owner, variables)
         return (
             f"{where} has {len(variables)} weights "
             f"{[f'{v.name} {v.shape}' for v in variables[:8]]}, but the file has {len(arrays)} "
-            f"for it.{built}"
+            f"for it.{hint}"
         )
     for number, variable in enumerate(variables):
         array = arrays[str(number)]
@@ -149,8 +149,10 @@ def mismatch(node: Node, variables: list[Any], arrays: dict[str, np.ndarray]) ->
     return ""
 
 
-def _not_built(layer: Layer) -> str:
-    if layer.built:
+def _hint(owner: Any, variables: list[Any]) -> str:
+    if not isinstance(owner, Layer):
+        return " Load the model with compile=False to begin with a new optimizer."
+    if variables or owner.built:
         return ""
     return " It has not been built: call the model on data first."
 

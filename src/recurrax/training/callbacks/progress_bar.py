@@ -11,6 +11,8 @@ from recurrax.training.logs import Logs
 
 # Seconds between two drawings.
 _INTERVAL = 0.1
+# Characters of the bar, where the terminal is wide enough.
+_BAR = 24
 
 
 class ProgressBar(Callback):
@@ -29,6 +31,7 @@ class ProgressBar(Callback):
         self.kind = kind
         self._waiting: deque[tuple[int, Any]] = deque()
         self._live: Any = None
+        self._bar: Any = None
 
     # ------------------------------------------------------------------ drawing
 
@@ -41,11 +44,13 @@ class ProgressBar(Callback):
         if self.verbose != 1:
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.table import Column
 
+        self._bar = BarColumn(bar_width=_BAR)
         self._live = Progress(
             MofNCompleteColumn(),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[text]}"),
+            self._bar,
+            TextColumn("{task.fields[text]}", table_column=Column(overflow="fold")),
             auto_refresh=False,
         )
         self._live.start()
@@ -63,6 +68,9 @@ class ProgressBar(Callback):
             return
         step, logs = self._shown
         text = "  ".join([self._speed(step), *_texts(logs)])
+        # On a narrow terminal the bar gives way to the numbers.
+        room = self._live.console.width - len(text) - 2 * len(str(self._sent)) - 3
+        self._bar.bar_width = max(4, min(_BAR, room))
         self._live.update(self._task, completed=step, text=text)
         self._live.refresh()
 

@@ -71,5 +71,5 @@ class OptaxOptimizer(Optimizer):
     def get_config(self) -> dict[str, Any]:
         raise NotImplementedError(
             "An optax transformation is functions and cannot be put into a configuration: save the "
-            "model without its optimizer, or use one of recurrax.optimizers."
+            "model with include_optimizer=False, or use one of recurrax.optimizers."
         )
