@@ -10,6 +10,7 @@ import pytest
 from against_xla import assert_like_xla, body_of, draw
 
 from recurrax.loop.native import kernel
+from recurrax.loop.native.in_place import in_place
 from recurrax.loop.native.lower import lower
 from recurrax.loop.native.target import host
 from recurrax.loop.runners import native
@@ -140,7 +141,7 @@ def test_arguments_are_not_overwritten():
         return (jnp.tanh(z),), (z,)
 
     body = body_of(step, consts, carry, xs)
-    assert kernel.scheduled(lower(body), host()).in_place() == {2: 1}
+    assert in_place(kernel.scheduled(lower(body), host())) == {2: 1}
     before = np.array(xs[0])
 
     @jax.jit
@@ -154,3 +155,18 @@ def test_arguments_are_not_overwritten():
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
         np.testing.assert_array_equal(a, b)
     assert_like_xla(step, consts, carry, xs)
+
+
+def test_results_in_the_place_of_arguments():
+    """What one loop reads and writes at the same features may share memory, all else may not."""
+
+    def places(function, width=32):
+        xs, carry = (draw(3, 5, 4, width),), (draw(2, 4, 16),)
+        body = body_of(lambda c, s, x: ((s[0] * 0.5,), (function(x[0], s[0]),)), (), carry, xs)
+        assert_like_xla(lambda c, s, x: ((s[0] * 0.5,), (function(x[0], s[0]),)), (), carry, xs)
+        return in_place(kernel.scheduled(lower(body), host()))
+
+    assert places(lambda x, s: jnp.concatenate([x[:, 16:] * s, x[:, :16] + s], -1)) == {1: 1}
+    assert places(lambda x, s: x[:, ::-1][:, :32] * 2) == {}
+    assert places(lambda x, s: jnp.roll(x, 3, -1) * 2) == {}
+    assert places(lambda x, s: x * x.sum(-1, keepdims=True)) == {}

@@ -118,8 +118,11 @@ class Row:
             part = dict(zip(reductions, parts, strict=True))
             found: dict[Key, Register] = {}
             taken = Lanes(lanes, used)
-            for task in tasks:
-                value = self._vector(task.value, task.start, index, stage, taken, found, spread)
+            values = [
+                self._vector(t.value, t.start, index, stage, taken, found, spread) for t in tasks
+            ]
+            # all is read before anything is written: a result may stand where an argument stood
+            for task, value in zip(tasks, values, strict=True):
                 if task.into is None:
                     assert task.slot is not None
                     self._store(value, task.slot, [index], taken)

@@ -106,29 +106,6 @@ class Schedule:
             return False
         return value.op == "leaf" or value in self.by_result or self.stage[value] < stage
 
-    def in_place(self) -> dict[int, int]:
-        """Arguments that a result may overwrite, as {argument: result}.
-
-        Such an argument is only ever added to a product, and the sum is a result of the same
-        shape: each number is read just before the sum is written where it stood. Saved
-        pre-activations so take the place of x_t W: memory that is neither new nor cold.
-        """
-        found: dict[int, int] = {}
-        for product in self.products:
-            home = self.home[product.result]
-            place = self.step.outputs[home.index] if home.space == "ys" else None
-            if place is None or home.offset or not place.by_row:
-                continue
-            for addend in product.addends:
-                only_here = addend.op == "leaf" and len(self.users[addend]) == 1
-                if not only_here or addend in self.step.results:
-                    continue
-                source = addend.param
-                if source.kind == "xs" and self.step.inputs[source.index] == place:
-                    found.setdefault(source.index, home.index)
-                    break
-        return found
-
     @property
     def levels(self) -> int:
         return 1 + max([0, *(p.level for p in self.products), *(s[0] for s in self.tasks)])

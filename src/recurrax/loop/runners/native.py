@@ -12,6 +12,7 @@ from jax import Array
 from recurrax.loop.body import Body
 from recurrax.loop.native import ffi
 from recurrax.loop.native.gathering import Problem, build_gather
+from recurrax.loop.native.in_place import in_place
 from recurrax.loop.native.kernel import (
     build_loop,
     ensure,
@@ -75,8 +76,8 @@ def run(
     fixed_length = None if has_length(step) else length
     name = fingerprint(key, values, results, reverse, fixed_length, target, threads)
     ensure(name, target, lambda: build_loop(step, target, reverse, length, threads))
-    in_place = scheduled(step, target).in_place()
-    call = jax.ffi.ffi_call(name, shapes, vmap_method="sequential", input_output_aliases=in_place)
+    aliases = in_place(scheduled(step, target))
+    call = jax.ffi.ffi_call(name, shapes, vmap_method="sequential", input_output_aliases=aliases)
     results = call(*consts, *carry, *xs)
     return list(results[: body.num_carry]), list(results[body.num_carry :])
 
