@@ -10,7 +10,7 @@ from tests.layers.against_keras import compare, draw, same_weights
 import recurrax
 
 LAYERS = ("LSTM", "GRU", "SimpleRNN")
-BATCH, STEPS, FEATURES, UNITS = 3, 5, 4, 6
+BATCH, STEPS, FEATURES, UNITS = 3, 4, 3, 4
 
 
 @st.composite
@@ -23,7 +23,7 @@ def cases(draw_from):
         "return_sequences": draw_from(boolean),
         "return_state": draw_from(boolean),
         "go_backwards": draw_from(boolean),
-        "unroll": draw_from(boolean),
+        "unroll": draw_from(st.sampled_from([False, False, True])),
         "zero_output_for_mask": draw_from(boolean),
     }
     if name != "SimpleRNN":
@@ -45,14 +45,14 @@ def cases(draw_from):
 
 def _mask(kind):
     if kind == "padded":
-        return np.arange(STEPS)[None, :] < np.array([[STEPS], [2], [3]])
+        return np.arange(STEPS)[None, :] < np.array([[STEPS], [1], [2]])
     mask = np.random.default_rng(3).random((BATCH, STEPS)) < 0.6
     # Keras's loop gives the initial state, its unrolled loop zeros, before the first unmasked step.
     mask[:, [0, -1]] = True
     return mask
 
 
-@settings(max_examples=20, phases=[Phase.generate])
+@settings(max_examples=16, phases=[Phase.generate])
 @given(cases())
 def test_every_option_agrees(case):
     name, options, called = case

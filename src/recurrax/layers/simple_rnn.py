@@ -34,4 +34,7 @@ class SimpleRNNCell(GatedCell):
 
 @serializable("keras.layers")
 class SimpleRNN(BuiltinRNN, cell=SimpleRNNCell):
-    """A fully connected recurrent layer: `RNN(SimpleRNNCell(units))`."""
+    """A fully connected recurrent layer: `RNN(SimpleRNNCell(units))`.
+
+    Its `activity_regularizer` counts, which Keras's layer takes and forgets.
+    """
