@@ -65,7 +65,7 @@ def test_two_epochs_here_and_two_in_keras(optimizer, tmp_path):
     same(trained(ours), trained(theirs))
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop", "schedule"])
 def test_two_epochs_in_keras_and_two_here(optimizer, tmp_path):
     theirs = trained(made(keras, optimizer))
     theirs.save(tmp_path / "m.keras")

@@ -7,7 +7,7 @@ from typing import Any
 from recurrax import registry
 from recurrax.layers.layer import Layer
 from recurrax.saving import legacy_config, strict_json
-from recurrax.saving.errors import LoadError
+from recurrax.saving.errors import LoadError, as_load_error
 from recurrax.saving.limits import DEFAULT, Limits
 from recurrax.variable import allocation_limit
 
@@ -80,21 +80,16 @@ def model_from_record(
     """
     if legacy_config.is_legacy(record):
         record = legacy_config.modernized(record)
-    try:
-        with (
-            registry.loading_scope(limits.objects),
-            registry.custom_object_scope(custom_objects or {}),
-            allocation_limit(limits.weights_bytes if weights_bytes is None else weights_bytes),
-        ):
-            model = registry.deserialize(record)
-            if not isinstance(model, Layer) or not hasattr(model, "get_layer"):
-                raise LoadError(f"The configuration describes no model, but {model!r:.200}.")
-            compile_config = record.get("compile_config")
-            if compile and compile_config:
-                model.compile_from_config(dict(compile_config))  # pyright: ignore[reportAttributeAccessIssue]
-    except LoadError:
-        raise
-    # Whatever a class says to arguments that nobody checked, and a nesting that has no end.
-    except Exception as error:
-        raise LoadError(f"The configuration cannot be made into a model: {error}") from error
+    with (
+        as_load_error("The configuration cannot be made into a model"),
+        registry.loading_scope(limits.objects),
+        registry.custom_object_scope(custom_objects or {}),
+        allocation_limit(limits.weights_bytes if weights_bytes is None else weights_bytes),
+    ):
+        model = registry.deserialize(record)
+        if not isinstance(model, Layer) or not hasattr(model, "get_layer"):
+            raise LoadError(f"The configuration describes no model, but {model!r:.200}.")
+        compile_config = record.get("compile_config")
+        if compile and compile_config:
+            model.compile_from_config(dict(compile_config))  # pyright: ignore[reportAttributeAccessIssue]
     return model

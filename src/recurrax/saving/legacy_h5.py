@@ -7,7 +7,7 @@ import numpy as np
 
 from recurrax.layers.layer import Layer
 from recurrax.saving import hdf5, strict_json, transfer
-from recurrax.saving.errors import LoadError
+from recurrax.saving.errors import LoadError, as_load_error
 from recurrax.saving.from_config import model_from_record
 from recurrax.saving.hdf5 import File
 from recurrax.saving.limits import DEFAULT, Limits
@@ -39,7 +39,7 @@ def load_model(
         )
     record = strict_json.parse(config, "'model_config' of the HDF5 file", limits)
     room = limits.spare_bytes + limits.weights_per_byte * len(data)
-    with initialized_last():
+    with as_load_error("The model cannot be made"), initialized_last():
         model = model_from_record(
             record, custom_objects, min(room, limits.weights_bytes), limits, compile=False
         )

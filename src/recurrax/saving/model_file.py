@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recurrax.saving import archive, atomic, h5_format, legacy_h5, strict_json, transfer
-from recurrax.saving.errors import LoadError
+from recurrax.saving.errors import LoadError, as_load_error
 from recurrax.saving.from_config import model_from_record, to_record
 from recurrax.saving.limits import DEFAULT, Limits
 from recurrax.variable import initialized_last
@@ -121,7 +121,7 @@ def load_model(
     )
     store = h5_format.read(archive.read_member(data, members[_WEIGHTS]), limits)
     room = limits.spare_bytes + limits.weights_per_byte * members[_WEIGHTS].size
-    with initialized_last():
+    with as_load_error("The model cannot be made"), initialized_last():
         model = model_from_record(
             record, custom_objects, min(room, limits.weights_bytes), limits, compile
         )
