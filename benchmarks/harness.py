@@ -40,6 +40,8 @@ class Timing:
 def _worker(contender: Contender, case: Any, pipe: Any) -> None:
     try:
         run = contender(case)
+        run()  # compiles
+        run()
         start = time.perf_counter()
         run()
         run()
