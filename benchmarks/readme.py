@@ -32,7 +32,7 @@ def cases() -> dict[str, tuple[dict[str, Any], Any]]:
         "LSTM": (builtin, recurrent.Case("LSTM", SHAPE, "train")),
         "GRU": (builtin, recurrent.Case("GRU", SHAPE, "train")),
         "LSTM, 1000 steps": (builtin, recurrent.Case("LSTM", LONG, "train")),
-        "layer-norm LSTM, a cell of one's own": (own, ("layer_norm_lstm", SHAPE, True)),
+        "layer-norm LSTM, a cell of one's own": (own, ("layer-norm LSTM", SHAPE, True)),
     }
 
 
