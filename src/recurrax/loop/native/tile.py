@@ -10,6 +10,7 @@ from recurrax.loop.native.emit import (
     Register,
     at,
     function,
+    i1,
     i8,
     i64,
     integer,
@@ -269,7 +270,9 @@ class _Tile:
         )
         addresses = [operand, at(b, self.packed, i8, packed.offset), result]
         addresses += [address for address, _ in addends]
-        b.call(self.code.product(shape), [b.bitcast(a, pointer) for a in addresses])
+        arguments = [b.bitcast(a, pointer) for a in addresses]
+        odd = b.trunc(self._time, i1)
+        b.call(self.code.product(shape), [*arguments[:3], odd, *arguments[3:]])
 
     def _copy_carry(self, k: int, buffer: Register, store: Register, inwards: bool) -> None:
         """Bring this tile's rows of carry `k` into scratch memory, or out of it."""
