@@ -106,11 +106,12 @@ def run(
 
 
 def product(a: Array, w: Array, *, precision: Any, runner: str | None) -> Array:
-    """`(rows, k)` times `(k, n)`, by the runner that is best at it."""
+    """`(..., k)` times `(k, n)`, by the runner that is best at it."""
     native: Any = _native()
     if runner != "xla" and jax.default_backend() == "cpu" and native is not None:
         return native.product(a, w, precision=precision)
-    return jnp.matmul(a, w, precision=precision)
+    rows = jnp.matmul(a.reshape(-1, a.shape[-1]), w, precision=precision)
+    return rows.reshape(*a.shape[:-1], w.shape[1])
 
 
 def gather(a: Array, dz: Array, *, precision: Any, runner: str | None) -> Array:

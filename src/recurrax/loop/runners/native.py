@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 import weakref
 from collections.abc import Sequence
 
@@ -124,14 +125,16 @@ def gather(a: Array, dz: Array, *, precision=None) -> Array:
 
 
 def product(a: Array, w: Array, *, precision=None) -> Array:
-    """`(rows, k)` times `(k, n)`: inputs and a weight, all time steps together.
+    """`(..., k)` times `(k, n)`: inputs and a weight, all time steps together.
 
-    What this runner does not serve goes through `jnp.matmul`, which alone heeds `precision`.
+    What this runner does not serve goes through `jnp.matmul`, which alone heeds `precision`. The
+    result has its axes from the start: XLA copies a reshaped one where a loop overwrites it.
     """
     if not _serves(a, w):
         return jnp.matmul(a, w, precision=precision)
-    problem = Multiplication(a.shape[0], a.shape[1], w.shape[1], _KINDS[a.dtype.name])
-    shape = jax.ShapeDtypeStruct((a.shape[0], w.shape[1]), a.dtype)
+    rows = math.prod(a.shape[:-1])
+    problem = Multiplication(rows, a.shape[-1], w.shape[1], _KINDS[a.dtype.name])
+    shape = jax.ShapeDtypeStruct((*a.shape[:-1], w.shape[1]), a.dtype)
     return _call_product(build_multiplication, problem, shape, a, w)
 
 
