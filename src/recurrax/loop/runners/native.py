@@ -30,6 +30,8 @@ from recurrax.loop.native.unsupported import Unsupported
 from recurrax.loop.runners import xla
 
 log = logging.getLogger(__name__)
+# Floating point operations of a product that pay for waking another thread.
+_WORTH_SHARING = 20e6
 _KINDS = {"float32": "f32", "float64": "f64"}
 
 
@@ -150,7 +152,8 @@ def _serves(a: Array, b: Array) -> bool:
 
 
 def _call_product(build, problem, shape, a: Array, b: Array) -> Array:
-    target, threads = host(), thread_count()
+    target = host()
+    threads = thread_count() if problem.flops > _WORTH_SHARING else 1
     name = fingerprint(problem, target, threads)
     ensure(name, target, lambda: build(problem, target, threads))
     return jax.ffi.ffi_call(name, shape, vmap_method="sequential")(a, b)
