@@ -17,8 +17,7 @@ _TURN = (1, 0)
 
 def turned(closed: ClosedJaxpr) -> ClosedJaxpr:
     """`closed` with fewer transposes and products of a matrix with a vector, where it can be."""
-    before = closed.jaxpr.eqns
-    if not any(_is_transpose(eqn) or _is_matrix_times_vector(eqn) for eqn in before):
+    if not any(_is_transpose(e) or _is_matrix_times_vector(e) for e in closed.jaxpr.eqns):
         return closed
 
     def flat(*args: Any) -> list[Any]:
@@ -42,12 +41,13 @@ def turned(closed: ClosedJaxpr) -> ClosedJaxpr:
         return jaxprs.evaluate(closed.jaxpr, env, rule)
 
     after = jaxprs.without_dead_code(jax.make_jaxpr(flat)(*closed.in_avals))
-    # A matrix that is needed both ways would be computed twice.
-    products = [
-        sum(eqn.primitive.name == "dot_general" for eqn in eqns)
-        for eqns in (before, after.jaxpr.eqns)
-    ]
-    return after if products[1] <= products[0] else closed
+    # What is needed both ways would be computed twice.
+    worse = [_number(after, kind) > _number(closed, kind) for kind in (None, "dot_general")]
+    return closed if any(worse) else after
+
+
+def _number(closed: ClosedJaxpr, kind: str | None) -> int:
+    return sum(kind in (None, eqn.primitive.name) for eqn in closed.jaxpr.eqns)
 
 
 def _across(eqn: JaxprEqn, operands: list[Any], across: dict[Any, Any]) -> list[Any]:
