@@ -14,6 +14,7 @@ from jax.tree_util import keystr
 
 from recurrax.loop import jaxprs
 from recurrax.loop.body import Body
+from recurrax.loop.turned import turned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +106,7 @@ def trace(f: Callable[[Any, Any], Any], init: Any, xs: Any, length: int | None) 
         debug_info=jaxpr.debug_info.with_unknown_names(),
     )
     consts = list(closed.consts)
-    flat = jaxprs.without_dead_code(jaxprs.inlined(ClosedJaxpr(explicit, [])))
+    flat = turned(jaxprs.without_dead_code(jaxprs.inlined(ClosedJaxpr(explicit, []))))
     body = Body(flat, len(consts), len(flat_init))
     return Step(body, consts, init_arrays, flat_xs, length, carry_tree, out_trees[1])
 
