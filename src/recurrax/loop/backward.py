@@ -208,7 +208,7 @@ def joint(body: Body, wanted: Sequence[bool]) -> Joint:
             [consts[i] for i in accumulated],
             [carry[i] for i in float_carry],
             [xs[i] for i in wanted_xs],
-            [jnp.zeros_like(jaxprs.aval(v)) for v in taps_at.products],
+            [jnp.zeros(a.shape, a.dtype) for a in map(jaxprs.aval, taps_at.products)],
             [jnp.zeros(a.shape, a.dtype) for a in taps_at.summed],
         )
         _, vjp, again = jax.vjp(primal, *diff, has_aux=True)
