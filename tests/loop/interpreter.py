@@ -14,14 +14,24 @@ from jax.extend.core import ClosedJaxpr, Literal
 
 _CALLS = {"jit": "jaxpr", "custom_jvp_call": "call_jaxpr", "remat2": "jaxpr"}
 _LOOPS = ("scan", "loop")
+_KNOWN = ("bool", "int32", "int64", "uint32", "float32", "float64")
 
 
-def run(function, *args, loops=lambda operands, **params: None):
-    """`function(*args)`, traced and then interpreted."""
+def traced(function, *args):
+    """`function(*args)` as a program: called, it is interpreted, with `loops` if given."""
     closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
-    with np.errstate(all="ignore"):
-        outputs = _evaluate(closed, jax.tree.leaves(args), loops)
-    return jax.tree.unflatten(jax.tree.structure(shape), outputs)
+
+    def program(loops=lambda operands, **params: None):
+        with np.errstate(all="ignore"):
+            outputs = _evaluate(closed, jax.tree.leaves(args), loops)
+        return jax.tree.unflatten(jax.tree.structure(shape), outputs)
+
+    return program
+
+
+def run(function, *args, **options):
+    """`function(*args)`, traced and then interpreted."""
+    return traced(function, *args)(**options)
 
 
 def _evaluate(closed, args, loops):
@@ -30,7 +40,7 @@ def _evaluate(closed, args, loops):
     env = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*closed.consts, *args], strict=True))
 
     def read(atom):
-        return atom.val if isinstance(atom, Literal) else env[atom]
+        return np.asarray(atom.val, atom.aval.dtype) if isinstance(atom, Literal) else env[atom]
 
     for eqn in jaxpr.eqns:
         name, params, operands = eqn.primitive.name, eqn.params, [read(a) for a in eqn.invars]
@@ -50,8 +60,8 @@ def _evaluate(closed, args, loops):
 
 
 def _is_strange(x):
-    """Whether NumPy does not know what `x` is made of (random keys)."""
-    return isinstance(x, jax.Array) and jax.numpy.issubdtype(x.dtype, jax.dtypes.extended)
+    """Whether NumPy does not know what `x` is made of (random keys), or not as XLA does."""
+    return x.dtype not in _KNOWN
 
 
 def _loop(args, loops, *, jaxpr, num_consts, num_carry, length, reverse, **_):
@@ -99,9 +109,17 @@ _ONE = {
     "stop_gradient": lambda x: x,
 }
 _TWO = {
-    **{"add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply},
-    **{"max": np.maximum, "min": np.minimum, "eq": np.equal, "ne": np.not_equal},
-    **{"gt": np.greater, "ge": np.greater_equal, "lt": np.less, "le": np.less_equal},
+    **dict.fromkeys(("add", "add_any"), np.add),
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "lt": np.less,
+    "le": np.less_equal,
 }
 _PRIMITIVES = {
     **{name: lambda x, f=f, **_: f(x) for name, f in _ONE.items()},

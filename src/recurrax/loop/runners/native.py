@@ -11,6 +11,7 @@ from jax import Array
 
 from recurrax.loop.body import Body
 from recurrax.loop.native import ffi
+from recurrax.loop.native.effort import check_effort
 from recurrax.loop.native.gathering import Problem, build_gather
 from recurrax.loop.native.in_place import in_place
 from recurrax.loop.native.kernel import (
@@ -106,7 +107,9 @@ _steps: "weakref.WeakKeyDictionary" = weakref.WeakKeyDictionary()
 def _lowered(body: Body) -> Step:
     known = _steps.get(body.jaxpr)
     if known is None:
-        known = _steps[body.jaxpr] = lower(body)
+        known = lower(body)
+        check_effort(scheduled(known, host()))
+        _steps[body.jaxpr] = known
     return known
 
 
