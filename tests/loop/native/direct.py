@@ -8,7 +8,6 @@ import numpy as np
 from recurrax.loop import plan
 from recurrax.loop.body import Body
 from recurrax.loop.native import kernel
-from recurrax.loop.native.in_place import in_place
 from recurrax.loop.native.target import Target, host
 from recurrax.loop.runners import native
 
@@ -101,13 +100,14 @@ def link(step, *, reverse, length, threads, target):
     return engine
 
 
-def run(step, jaxpr, args, *, reverse, length, threads, target):
+def run(body, args, *, reverse, length, threads, target):
     """The outputs of a lowered loop, results in the place of arguments where the kernel may."""
+    step = native._lowered(body)
     engine = link(step, reverse=reverse, length=length, threads=threads, target=target)
     inputs = [np.array(a, order="C") for a in args]
-    overwritten = {k: i for i, k in in_place(kernel.scheduled(step, target)).items()}
+    overwritten = {k: i for i, k in native.overwritten(body, step, target).items()}
     outputs = []
-    for k, aval in enumerate(jaxpr.out_avals):
+    for k, aval in enumerate(body.jaxpr.out_avals):
         shape = aval.shape if k < step.num_carry else (length, *aval.shape)
         taken = inputs[overwritten[k]] if k in overwritten else np.empty(shape, aval.dtype)
         assert taken.shape == shape and taken.dtype == aval.dtype
@@ -137,4 +137,4 @@ class Loops:
             return None
         self.taken += 1
         how = {"reverse": reverse, "length": length, "threads": self.threads}
-        return run(native._lowered(body), body.jaxpr, args, target=self.target, **how)
+        return run(body, args, target=self.target, **how)

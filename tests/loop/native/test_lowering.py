@@ -69,7 +69,7 @@ FUNCTIONS = {
     "areas": lambda v: jnp.arcsinh(v) + jnp.arccosh(1 + v * v) + jnp.arctanh(0.9 * jnp.tanh(v)),
     "gamma": lambda v: jax.scipy.special.gammaln(jnp.abs(v) + 0.5),
     "remainder": lambda v: v % 0.7 + (v // 0.3) - jax.lax.rem(v, 2.0),
-    "product of all": lambda v: v.prod(-1, keepdims=True) + v.reshape(B, 2, 3).prod(1).sum(),
+    "product of all": lambda v: v.prod(-1, keepdims=True) * v + v.reshape(B, 2, 3).prod(1).sum(),
     "running": lambda v: jnp.cumsum(v, -1) + jnp.cumprod(v, -1) - jax.lax.cummax(v, axis=1),
     "running back": lambda v: jax.lax.cumlogsumexp(v, axis=1, reverse=True),
     "stacked": lambda v: jnp.stack(jnp.unstack(v.reshape(B, 2, 3), axis=2), 1).reshape(B, F),

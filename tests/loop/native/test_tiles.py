@@ -110,6 +110,19 @@ def test_arguments_are_not_overwritten():
     assert_like_xla(step, consts, carry, xs)
 
 
+def test_results_of_another_shape_stand_elsewhere():
+    """The numbers of a row are the same, but XLA does not lay one shape over another."""
+
+    def step(consts, carry, xs):
+        return (carry[0] * 0.5,), (xs[0].reshape(4, 6) * carry[0],)
+
+    consts, carry, xs = (), (draw(2, 4, 6),), (draw(3, 5, 4, 2, 3),)
+    body = body_of(step, consts, carry, xs)
+    assert in_place(kernel.scheduled(lower(body), host())) == {1: 1}
+    assert native.overwritten(body, lower(body), host()) == {}
+    assert_like_xla(step, consts, carry, xs)
+
+
 def test_results_in_the_place_of_arguments():
     """What one loop reads and writes at the same features may share memory, all else may not."""
 

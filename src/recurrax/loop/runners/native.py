@@ -26,7 +26,7 @@ from recurrax.loop.native.kernel import (
 )
 from recurrax.loop.native.lower import Step, lower
 from recurrax.loop.native.multiplying import Multiplication, build_multiplication
-from recurrax.loop.native.target import host
+from recurrax.loop.native.target import Target, host
 from recurrax.loop.native.unsupported import Unsupported
 from recurrax.loop.runners import xla
 
@@ -80,10 +80,20 @@ def run(
     fixed_length = None if has_length(step) else length
     name = fingerprint(key, values, results, reverse, fixed_length, target, threads)
     ensure(name, target, lambda: build_loop(step, target, reverse, length, threads))
-    aliases = in_place(scheduled(step, target))
+    aliases = overwritten(body, step, target)
     call = jax.ffi.ffi_call(name, shapes, vmap_method="sequential", input_output_aliases=aliases)
     results = call(*consts, *carry, *xs)
     return list(results[: body.num_carry]), list(results[body.num_carry :])
+
+
+def overwritten(body: Body, step: Step, target: Target) -> dict[int, int]:
+    """Arguments that results take the place of, as {argument: result}.
+
+    XLA wants both to be of one shape.
+    """
+    ins, outs = body.jaxpr.in_avals, body.jaxpr.out_avals
+    places = in_place(scheduled(step, target))
+    return {i: k for i, k in places.items() if jnp.shape(ins[i]) == jnp.shape(outs[k])}
 
 
 @functools.cache
