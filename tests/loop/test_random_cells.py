@@ -6,30 +6,47 @@ import interpreter
 import jax
 import jax.numpy as jnp
 import pytest
+from direct import SSE, Loops
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from random_cells import cells, values_and_gradients
 from recurrences import assert_same
 
 import recurrax
+from recurrax.loop.native.target import host
+
+TOLERANCE = {jnp.float32: 2e-5, jnp.float64: 1e-10}
+TARGETS = [host(), SSE] if host().is_x86 else [host()]
 
 
 @settings(max_examples=500, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
-@given(cell=cells)
-def test_passes_keep_values_and_gradients(cell):
-    with jax.enable_x64(True):
-        ours, theirs = (
-            interpreter.run(functools.partial(values_and_gradients, scan, cell, jnp.float64))
-            for scan in (recurrax.scan, jax.lax.scan)
+@given(
+    cell=cells,
+    dtype=st.sampled_from([jnp.float32, jnp.float64]),
+    threads=st.sampled_from([1, 3]),
+    target=st.sampled_from(TARGETS),
+)
+def test_passes_and_native_kernels_keep_values_and_gradients(cell, dtype, threads, target):
+    """Forward and backward bodies are compiled natively, and nothing else is compiled at all.
+
+    The widths of the cells are less than a vector, one vector, or several, by dtype and target.
+    """
+    native = Loops(threads, target)
+    with jax.enable_x64(dtype == jnp.float64):
+        ours = interpreter.run(
+            functools.partial(values_and_gradients, recurrax.scan, cell, dtype), loops=native
         )
-        assert_same(ours, theirs, 1e-10)
+        theirs = interpreter.run(functools.partial(values_and_gradients, jax.lax.scan, cell, dtype))
+        assert_same(ours, theirs, TOLERANCE[dtype])
+    assert native.taken == 2 and native.refused == []
 
 
-@pytest.mark.parametrize("runner", ["native", "xla"])
-def test_runners_keep_values_and_gradients(runner):
-    """The same in float32, compiled, through each runner: many cells in one program."""
+@pytest.mark.parametrize(("runner", "number"), [("native", 4), ("xla", 16)])
+def test_runners_keep_values_and_gradients(runner, number):
+    """The same in float32, the whole program compiled with XLA, through each runner."""
     seen = []
 
-    @settings(max_examples=16, phases=[Phase.generate], database=None)
+    @settings(max_examples=number, phases=[Phase.generate], database=None)
     @given(cell=cells)
     def collect(cell):
         seen.append(cell)

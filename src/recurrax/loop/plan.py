@@ -8,6 +8,7 @@ device is JAX's default backend at the time the loop is lowered. `RECURRAX_RUNNE
 import dataclasses
 import functools
 import importlib
+import logging
 import os
 from collections.abc import Sequence
 from types import ModuleType
@@ -21,6 +22,7 @@ from recurrax.loop import jaxprs
 from recurrax.loop.body import Body
 from recurrax.loop.runners import xla
 
+log = logging.getLogger(__name__)
 RUNNERS = ("native", "xla", "lax")
 VARIABLE = "RECURRAX_RUNNER"
 _NOT_LAX = {"lax": "it runs only where it is asked for"}
@@ -57,7 +59,7 @@ def choose(body: Body, *, length: int, runner: str | None) -> Choice:
         return Choice("xla", {"native": 'runner="xla" was asked for', **_NOT_LAX})
     module = _native()
     if module is None:
-        refusal = "it is not installed"
+        refusal = "it cannot be imported (is llvmlite installed?)"
     elif jax.default_backend() != "cpu":
         refusal = f"it runs on the CPU, and the device is {jax.default_backend()}"
     elif length == 0:
@@ -129,7 +131,9 @@ def plain(body: Body) -> Body:
 
 @functools.cache
 def _native() -> ModuleType | None:
+    """The native runner, or None, said once in the log, where llvmlite is missing or broken."""
     try:
         return importlib.import_module("recurrax.loop.runners.native")
-    except ImportError:
+    except (ImportError, OSError) as error:
+        log.warning("loops run with XLA: the native runner cannot be imported: %s", error)
         return None

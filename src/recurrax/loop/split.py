@@ -9,7 +9,8 @@ quarter faster so).
 
 Memory rule: one step of a value that moves may take at most `GROWTH` times the memory of one step
 of the loop itself (`x_t`, carry and `y_t` together); larger ones stay inside, where they live for
-one step only. Random draws, effects, callbacks, and control flow always stay.
+one step only. Random draws, effects and callbacks always stay; control flow does unless it depends
+on `consts` alone.
 """
 
 import dataclasses
@@ -30,15 +31,14 @@ GROWTH = 8
 
 # A draw must not depend on where it stands (some generators draw other numbers under `vmap`);
 # batching control flow would run branches that no step takes.
-_STAYS = {
-    "cond",
+_CONTROL = {"cond", "while"}
+_STAYS = _CONTROL | {
     "custom_partitioning",
     "ffi_call",
     "infeed",
     "pure_callback",
     "rng_bit_generator",
     "rng_uniform",
-    "while",
 }
 # They only lay a value out over more elements: cheaper to do again than to read.
 _SPREADS = {"broadcast_in_dim", "iota"}
@@ -99,7 +99,8 @@ def split(step: Body) -> Split:
     for eqn in jaxpr.eqns:
         kind = max((kinds[v] for v in jaxprs.variables(eqn.invars)), default=Kind.CONST)
         outgrows = kind == Kind.X and jaxprs.nbytes(v.aval for v in eqn.outvars) > limit
-        if _stays(eqn) or outgrows:
+        moves_once = kind == Kind.CONST and eqn.primitive.name in _CONTROL
+        if (_stays(eqn) and not moves_once) or outgrows:
             kind = Kind.STATE
         moves[id(eqn)] = kind
         kinds.update(dict.fromkeys(eqn.outvars, kind))

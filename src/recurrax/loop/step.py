@@ -99,14 +99,11 @@ def trace(f: Callable[[Any, Any], Any], init: Any, xs: Any, length: int | None) 
         else c
         for c, c_aval, a in zip(flat_init, carry_avals, promoted, strict=True)
     ]
-    jaxpr = closed.jaxpr
-    explicit = jaxpr.replace(
-        constvars=(),
-        invars=[*jaxpr.constvars, *jaxpr.invars],
-        debug_info=jaxpr.debug_info.with_unknown_names(),
-    )
     consts = list(closed.consts)
-    flat = turned(jaxprs.without_dead_code(jaxprs.inlined(ClosedJaxpr(explicit, []))))
+    flat = turned(jaxprs.without_dead_code(jaxprs.inlined(_explicit(closed))))
+    # Calls that were opened up may have brought constants of their own.
+    consts = [*flat.consts, *consts]
+    flat = _explicit(flat)
     body = Body(flat, len(consts), len(flat_init))
     return Step(body, consts, init_arrays, flat_xs, length, carry_tree, out_trees[1])
 
@@ -173,6 +170,17 @@ def _carry_name(f: Callable) -> str:
         return next(iter(inspect.signature(f).parameters))
     except (StopIteration, TypeError, ValueError):
         return "carry"
+
+
+def _explicit(closed: ClosedJaxpr) -> ClosedJaxpr:
+    """`closed` with its constants as its first arguments."""
+    jaxpr = closed.jaxpr
+    explicit = jaxpr.replace(
+        constvars=(),
+        invars=[*jaxpr.constvars, *jaxpr.invars],
+        debug_info=jaxpr.debug_info.with_unknown_names(),
+    )
+    return ClosedJaxpr(explicit, [])
 
 
 def _describe(tree: Any) -> str:

@@ -64,10 +64,35 @@ FUNCTIONS = {
     "sums of heads": lambda v: jnp.repeat(v.reshape(B, 2, 3).sum(-1), 3, -1) * v,
     "sum over heads": lambda v: jnp.tile(v.reshape(B, 2, 3).max(1), (1, 2)) * v,
     "comparisons": lambda v: ((v >= 0.1) | (v <= -1) ^ (v != 2)).astype(jnp.float32) + v,
-    "integers": lambda v: (v * 4).astype(jnp.int32) % 1 * 0.5 + jnp.abs((v * 4).astype(jnp.int32)),
     "counted": lambda v: v * jnp.arange(F, dtype=jnp.float32),
+    "arcs": lambda v: jnp.arctan2(v, 0.3) + jnp.arcsin(jnp.tanh(v)) - jnp.arccos(jnp.sin(v)),
+    "areas": lambda v: jnp.arcsinh(v) + jnp.arccosh(1 + v * v) + jnp.arctanh(0.9 * jnp.tanh(v)),
+    "gamma": lambda v: jax.scipy.special.gammaln(jnp.abs(v) + 0.5),
+    "remainder": lambda v: v % 0.7 + (v // 0.3) - jax.lax.rem(v, 2.0),
+    "product of all": lambda v: v.prod(-1, keepdims=True) * v + v.reshape(B, 2, 3).prod(1).sum(),
+    "running": lambda v: jnp.cumsum(v, -1) + jnp.cumprod(v, -1) - jax.lax.cummax(v, axis=1),
+    "running back": lambda v: jax.lax.cumlogsumexp(v, axis=1, reverse=True),
+    "stacked": lambda v: jnp.stack(jnp.unstack(v.reshape(B, 2, 3), axis=2), 1).reshape(B, F),
+    "largest of all": lambda v: jax.nn.one_hot(jnp.argmax(v, -1), F) - jnp.argmin(v, -1)[:, None],
+    "chosen": lambda v: jnp.select([v > 1, v > 0, v > -1], [v, 2 * v, v * v], -v),
+    "written": lambda v: v.at[:, 1].set(0.5).at[:, 2:5].add(v[:, :3]).at[..., -1].mul(2.0),
+    "spread out": lambda v: jax.lax.pad(v[:, :3], 0.1, [(0, 0, 0), (1, 0, 1)]),
+    "branches": lambda v: jax.lax.cond(v[0, 0] > 0, jnp.sin, jnp.cos, v),
+    "a loop inside": lambda v: jax.lax.fori_loop(0, 3, lambda i, w: 0.5 * jnp.tanh(w) * i + v, v),
 }
-FUNCTIONS["integers"] = lambda v: jnp.maximum((v * 4).astype(jnp.int32) * 3 - 1, 2) * 0.5
+
+
+def whole(v):
+    """int32 arithmetic, division by 0 and by -1 and reductions among it."""
+    i = (v * 4).astype(jnp.int32)
+    least = jnp.full_like(i, -(2**31))
+    divided = jax.lax.div(i, i - 1) + jax.lax.rem(i, i + 2) + i % 3 - i // 5
+    edges = jax.lax.div(least, i // 9) % 7 + jax.lax.rem(least, i // 9)
+    reduced = i.sum(-1) + i.max(-1) - i.min(-1) * i.prod(-1)
+    return (divided + edges + reduced[:, None]) * 0.5 + jnp.maximum(i * 3 - 1, 2) * 0.5
+
+
+FUNCTIONS["whole numbers"] = whole
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -173,6 +198,19 @@ def test_masks_of_many_dtypes(dtype):
     assert_like_xla(step, (), (draw(0, B, F),), (draw(1, T, B, F), mask))
 
 
+def test_a_ring_that_an_integer_points_into():
+    """Reads and writes at a place that the carry tells, outside of it too."""
+
+    def step(consts, carry, xs):
+        ring, t = carry
+        old = jax.lax.dynamic_index_in_dim(ring, t % 4, 1, keepdims=False)
+        window = jax.lax.dynamic_slice_in_dim(ring, t - 1, 2, 1).sum(1)
+        ring = jax.lax.dynamic_update_index_in_dim(ring, jnp.tanh(old + xs[0]), (t + 1) % 5, 1)
+        return (ring.at[:, t].mul(0.5), t + 1), (old + window,)
+
+    assert_like_xla(step, (), (draw(0, B, 4, F), jnp.int32(0)), (draw(1, 7, B, F),))
+
+
 def test_no_rows_at_all():
     """A step on vectors, without a batch."""
     consts = (draw(2, F, F),)
@@ -206,7 +244,8 @@ def test_float64():
         assert_like_xla(step, consts, carry, xs, tolerance=1e-13)
 
 
-def test_bfloat16_is_storage():
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_small_floats_are_storage(dtype):
     """Arithmetic is in float32: closer to the float32 result than XLA's rounding at every step."""
     consts = (draw(2, F, F), draw(3, F))
 
@@ -215,14 +254,33 @@ def test_bfloat16_is_storage():
         return (new,), (new,)
 
     carry, xs = (draw(4, B, F),), (draw(5, T, B, F),)
-    small = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (consts, carry, xs))
+    small = jax.tree.map(lambda a: a.astype(dtype), (consts, carry, xs))
     body = body_of(step, *small)
     ours = run_native(body, *small)
     wide = jax.tree.map(lambda a: a.astype(jnp.float32), small)
     exact = run_native(body_of(step, *wide), *wide)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(exact), strict=True):
-        assert a.dtype == jnp.bfloat16
-        np.testing.assert_array_equal(a, b.astype(jnp.bfloat16))
+        assert a.dtype == dtype
+        np.testing.assert_array_equal(a, b.astype(dtype))
+
+
+def test_every_float16_is_read_and_the_nearest_is_written():
+    """All 65,536 of them, and float32 numbers at, between and beyond them."""
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    with np.errstate(over="ignore"):
+        ordinary = np.sort(halves[np.isfinite(halves)].astype(np.float32))
+        middles = (ordinary[1:] + ordinary[:-1]) / 2
+        near = [np.nextafter(middles, s * np.float32(np.inf)) for s in (-1, 1)]
+        ends = np.float32([65519.9, 65520, 65520.1, 1e30, np.inf, -np.inf, np.nan, 1e-30])
+        wide = np.concatenate([ordinary, middles, *near, ends])
+        expected = wide.astype(np.float16)
+    xs = [jnp.asarray(np.resize(v, (1, v.size))) for v in (halves, wide)]
+    body = body_of(
+        lambda c, s, x: ((), (x[0].astype(jnp.float32), x[1].astype(jnp.float16))), (), (), xs
+    )
+    _, (read, written) = run_native(body, [], [], xs)
+    np.testing.assert_array_equal(read[0], halves.astype(np.float32))
+    np.testing.assert_array_equal(written[0], expected)
 
 
 def test_nan_stays_in_its_row():
@@ -254,10 +312,11 @@ def test_short_loops(length):
 
 
 REFUSED = {
-    "cumsum": (lambda v: jnp.cumsum(v, -1), "cumsum"),
+    "cumsum": (lambda v: jnp.cumsum(jnp.tile(v, 2), -1)[:, :40], "`cumsum` of [40, 80]"),
     "sort": (lambda v: jnp.sort(v, -1), "sort"),
     "complex": (lambda v: jnp.fft.fft(v).real, "complex64"),
-    "half": (lambda v: v.astype(jnp.float16).astype(jnp.float32), "float16"),
+    "unsigned": (lambda v: v.astype(jnp.uint32).astype(jnp.float32), "uint32"),
+    "inverse": (jnp.linalg.inv, "`lu` of [40, 40]: no native form"),
     "rows together": (lambda v: v @ (v.T @ v), "rows meet"),
 }
 

@@ -13,23 +13,29 @@ from recurrax.loop.native.graph import Graph, Source, Value
 from recurrax.loop.native.inline import Atom, Equation, Name, Number, flatten
 from recurrax.loop.native.memory import register_type
 from recurrax.loop.native.products import product
+from recurrax.loop.native.rewriting import rewritten
 from recurrax.loop.native.tensor import Fixed, Tensor, as_value
 from recurrax.loop.native.unsupported import Unsupported
 from recurrax.loop.native.views import View
 
-_FLOAT = {
+FUNCTIONS = {
     *("tanh", "logistic", "exp", "exp2", "log", "log1p", "expm1", "erf", "erfc", "sqrt", "rsqrt"),
-    *("sin", "cos", "tan", "sinh", "cosh", "pow", "div", "floor", "ceil", "round", "cbrt"),
+    *("sin", "cos", "tan", "sinh", "cosh", "pow", "div", "floor", "ceil", "round", "cbrt", "rem"),
+    *("asin", "acos", "atan", "atan2", "asinh", "acosh", "atanh", "lgamma", "nextafter"),
 }
 _ARITHMETIC = {"add", "sub", "mul", "max", "min", "neg", "abs", "sign", "square", "integer_pow"}
+_WHOLE = _ARITHMETIC | {"div", "rem"}
 _COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge"}
 _LOGIC = {"and", "or", "not", "xor"}
+NO_FORM = "no native form"
+_KNOWN = FUNCTIONS | _WHOLE | _COMPARISONS | _LOGIC
 _SAME = {"add_any": "add"}
 _NOTHING = {"copy", "copy_p", "stop_gradient", "optimization_barrier", "reduce_precision", "name"}
 _REDUCTIONS = {
     "reduce_sum": "sum",
     "reduce_max": "max",
     "reduce_min": "min",
+    "reduce_prod": "prod",
     "reduce_and": "and",
     "reduce_or": "or",
 }
@@ -67,6 +73,7 @@ def lower(body: Body) -> Step:
     Raises:
         Unsupported: naming the first equation that has no native form.
     """
+    body = rewritten(body)
     program = flatten(body.jaxpr)
     rows = find_rows(body, program)
     graph = Graph()
@@ -90,7 +97,8 @@ def lower(body: Body) -> Step:
         try:
             results = _lower(graph, rows, equation, [read(x) for x in equation.inputs])
         except Unsupported as error:
-            why = f"{error}; rows meet in this step" if rows.meet else str(error)
+            meets = rows.meet and str(error) != NO_FORM
+            why = f"{error}; rows meet in this step" if meets else str(error)
             raise Unsupported(f"{_shown(equation)}: {why}") from None
         known.update(zip(equation.outputs, results, strict=True))
     outputs = tuple(_place(rows, atom) for atom in program.outputs)
@@ -168,6 +176,8 @@ def _elementwise(
 ) -> Value:
     out = eqn.outputs[0]
     pairs = zip(eqn.inputs, inputs, strict=True)
+    if not inputs:
+        raise Unsupported(NO_FORM)
     args = [structure.repeated(graph, rows, atom, tensor, out) for atom, tensor in pairs]
     kind = register_type(out.dtype)
     floating = args[-1].kind[0] == "f"
@@ -190,12 +200,14 @@ def _elementwise(
             return graph.map(name, args, kind)
     if name in _LOGIC and all(a.kind == args[0].kind for a in args) and not floating:
         return graph.map(name, args, kind)
-    if floating and name in _FLOAT | _ARITHMETIC:
+    if floating and name in FUNCTIONS | _ARITHMETIC:
         return graph.map(name, args, kind)
     wide = np.dtype(eqn.outputs[0].dtype).name in ("int32", "int64")
-    if name in _ARITHMETIC and args[0].kind != "i1" and wide:
+    if name in _WHOLE and args[0].kind != "i1" and wide:
         return graph.map(name, args, kind)
-    raise Unsupported(f"no native form for dtype {np.dtype(eqn.inputs[-1].dtype).name}")
+    if name in _KNOWN:
+        raise Unsupported(f"no native form for dtype {np.dtype(eqn.inputs[-1].dtype).name}")
+    raise Unsupported(NO_FORM)
 
 
 def _converted(graph: Graph, tensor: Tensor, kind: str) -> Tensor:

@@ -1,7 +1,8 @@
 """Numbers in memory: how each dtype is stored, and what it is while it stands in a register.
 
-A register holds float32, float64, int32, int64 or a truth value; bfloat16 is widened to float32 as
-it is loaded and rounded to nearest even as it is stored, small integers are widened to int32.
+A register holds float32, float64, int32, int64 or a truth value; bfloat16 and float16 are widened
+to float32 as they are loaded and rounded to nearest even as they are stored, small integers are
+widened to int32.
 """
 
 import dataclasses
@@ -9,6 +10,7 @@ import dataclasses
 import llvmlite.ir as ir
 import numpy as np
 
+from recurrax.loop.native import half
 from recurrax.loop.native.emit import (
     Builder,
     Register,
@@ -35,6 +37,7 @@ REGISTER = {
     "float32": "f32",
     "float64": "f64",
     "bfloat16": "f32",
+    "float16": "f32",
     "bool": "i1",
     "int8": "i32",
     "uint8": "i32",
@@ -49,6 +52,7 @@ _STORED = {
     "float32": f32,
     "float64": f64,
     "bfloat16": i16,
+    "float16": i16,
     "bool": i8,
     "int8": i8,
     "uint8": i8,
@@ -63,7 +67,7 @@ def register_type(dtype) -> str:
     """The kind of register that a number of this dtype is computed in.
 
     Raises:
-        Unsupported: for a dtype that has none (float16, complex, uint32, keys, ...).
+        Unsupported: for a dtype that has none (complex, uint32, keys, ...).
     """
     name = np.dtype(dtype).name if not hasattr(dtype, "name") else dtype.name
     if name not in REGISTER:
@@ -111,6 +115,8 @@ def load(b: Builder, base: Register, dtype: str, offsets, lanes: Lanes) -> Regis
         case "bfloat16":
             wide = b.shl(b.zext(raw, like(type_, i32)), constant(like(type_, i32), 16))
             return b.bitcast(wide, like(type_, f32))
+        case "float16":
+            return half.widened(b, raw)
         case "bool":
             return b.icmp_unsigned("!=", raw, zero(type_))
         case "int8" | "int16":
@@ -127,6 +133,8 @@ def store(b: Builder, value: Register, base: Register, dtype: str, offsets, lane
     match dtype:
         case "bfloat16":
             value = _rounded(b, value)
+        case "float16":
+            value = half.rounded(b, value)
         case "bool":
             value = b.zext(value, like(value.type, i8))
         case "int8" | "uint8" | "int16" | "uint16":

@@ -1,11 +1,12 @@
 """The elementwise operations of the graph, each as IR."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import llvmlite.ir as ir
 
-from recurrax.loop.native import functions, special
+from recurrax.loop.native import functions, libm, special
 from recurrax.loop.native.emit import (
     Builder,
     Register,
@@ -32,6 +33,7 @@ _FUNCTIONS: dict[str, Callable[..., Register]] = {
         for name in ("sin", "cos", "tan", "sinh", "cosh", "exp2", "pow", "cbrt", "erf", "erfc")
     },
     **{name: getattr(special, name) for name in ("floor", "ceil")},
+    **{name: functools.partial(libm.call, name) for name in libm.FUNCTIONS},
 }
 _ORDER = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 
@@ -39,7 +41,7 @@ _ORDER = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 def apply(b: Builder, name: str, extra: Any, args: list[Register], kind: str) -> Register:
     """The operation `name` on registers; `kind` is the kind of the result."""
     floating = element(args[-1].type) in (f32, f64)
-    if name in _FUNCTIONS:
+    if name in _FUNCTIONS and floating:
         return _FUNCTIONS[name](b, *args)
     if name in _ORDER:
         if not floating:
@@ -53,8 +55,8 @@ def apply(b: Builder, name: str, extra: Any, args: list[Register], kind: str) ->
             return b.fsub(*args, flags=_FUSED) if floating else b.sub(*args)
         case "mul":
             return b.fmul(*args, flags=_FUSED) if floating else b.mul(*args)
-        case "div":
-            return b.fdiv(*args)
+        case "div" | "rem":
+            return b.fdiv(*args) if floating else _divided(b, name, *args)
         case "max" | "min":
             return extreme(b, name, *args)
         case "neg":
@@ -101,7 +103,9 @@ def combine(b: Builder, how: str, x: Register, y: Register) -> Register:
     """Two parts of a reduction as one."""
     match how:
         case "sum":
-            return b.fadd(x, y)
+            return b.fadd(x, y) if element(x.type) in (f32, f64) else b.add(x, y)
+        case "prod":
+            return b.fmul(x, y) if element(x.type) in (f32, f64) else b.mul(x, y)
         case "and":
             return b.and_(x, y)
         case "or":
@@ -114,7 +118,10 @@ def neutral(how: str, type_: Type) -> ir.Constant:
     """What a reduction starts from."""
     if element(type_) == i1:
         return constant(type_, int(how in ("and", "min")))
-    number = {"sum": 0.0, "max": float("-inf"), "min": float("inf")}[how]
+    if element(type_) not in (f32, f64):
+        largest = 2 ** (element(type_).width - 1) - 1
+        return constant(type_, {"sum": 0, "prod": 1, "max": -largest - 1, "min": largest}[how])
+    number = {"sum": 0.0, "prod": 1.0, "max": float("-inf"), "min": float("inf")}[how]
     return constant(type_, number)
 
 
@@ -133,6 +140,19 @@ def _sign(b: Builder, x: Register, floating: bool) -> Register:
     below = b.icmp_signed("<", x, zero(x.type))
     unit = b.select(below, b.neg(one), one)
     return b.select(b.icmp_signed("==", x, zero(x.type)), x, unit)
+
+
+def _divided(b: Builder, name: str, x: Register, y: Register) -> Register:
+    """Whole numbers; by 0 as XLA has it (-1, and x for the rest), where processors trap."""
+    one, minus_one = constant(y.type, 1), constant(y.type, -1)
+    by_zero = b.icmp_signed("==", y, zero(y.type))
+    by_minus_one = b.icmp_signed("==", y, minus_one)
+    safe = b.select(b.or_(by_zero, by_minus_one), one, y)
+    if name == "rem":
+        rest = b.select(by_minus_one, zero(x.type), b.srem(x, safe))
+        return b.select(by_zero, x, rest)
+    quotient = b.select(by_minus_one, b.neg(x), b.sdiv(x, safe))
+    return b.select(by_zero, minus_one, quotient)
 
 
 def _power(b: Builder, x: Register, n: int, kind: str) -> Register:

@@ -129,9 +129,7 @@ def padded(graph: Graph, rows: Rows, eqn: Equation, tensor: Tensor, filler: Tens
     fill = as_value(graph, filler)
     value, shape = as_value(graph, tensor), tensor.shape
     for axis, k in enumerate(rows.features(eqn.inputs[0])):
-        low, high, inner = map(int, eqn.params["padding_config"][k])
-        if inner and shape[axis] > 1:
-            raise Unsupported("it pads between the features")
+        low, high, _ = map(int, eqn.params["padding_config"][k])
         if low < 0 or high < 0:
             bounds = [[0] * len(shape), list(shape), [1] * len(shape)]
             bounds[0][axis], bounds[1][axis] = max(-low, 0), shape[axis] + min(high, 0)
@@ -170,8 +168,6 @@ def reduce_axes(
     """Reduce the feature axes `axes` away; `kept` are the others, in the order they shall have."""
     value, view = as_value(graph, tensor), View.whole(tensor.shape)
     stay, go = view.permuted(kept), view.permuted(axes)
-    if value.kind[0] == "i" and value.kind != "i1":
-        raise Unsupported("integers are not reduced")
     if value.width == 1:
         return Tensor(stay.shape, value=_all(graph, value, go.size, how))
     inner = max((k for k, n in enumerate(tensor.shape) if n > 1), default=None)
@@ -194,14 +190,16 @@ def _all(graph: Graph, value: Value, count: int, how: str) -> Value:
     """`count` features, all those of `value` or one that stands for them, as one."""
     if value.width > 1:
         return graph.reduce(how, value)
-    if how != "sum" or count == 1:
+    if how not in ("sum", "prod") or count == 1:
         return value
+    if how == "prod":
+        return graph.map("integer_pow", (value,), value.kind, count)
     return graph.map("mul", (value, graph.number(count, value.kind)), value.kind)
 
 
 def _folded(graph: Graph, parts: Sequence[Value], how: str) -> Value:
     """The parts combined, in pairs for accuracy."""
-    name = {"sum": "add"}.get(how, how)
+    name = {"sum": "add", "prod": "mul"}.get(how, how)
     level = list(parts)
     while len(level) > 1:
         pairs = [level[k : k + 2] for k in range(0, len(level), 2)]

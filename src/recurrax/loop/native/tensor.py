@@ -48,6 +48,8 @@ def from_view(graph: Graph, value: Value, view: View) -> Value:
     """
     if value.width == 1:
         return value
+    if view.size == 0:  # nothing of it is ever read
+        return graph.number(0, value.kind)
     runs = view.runs()
     if len(runs) > MAX_PIECES:
         raise Unsupported(f"its features are strewn over {len(runs)} pieces")

@@ -12,6 +12,7 @@ from jax import Array
 
 from recurrax.loop.body import Body
 from recurrax.loop.native import ffi
+from recurrax.loop.native.effort import check_effort
 from recurrax.loop.native.gathering import Problem, build_gather
 from recurrax.loop.native.heap import keep_freed_memory
 from recurrax.loop.native.in_place import in_place
@@ -25,7 +26,7 @@ from recurrax.loop.native.kernel import (
 )
 from recurrax.loop.native.lower import Step, lower
 from recurrax.loop.native.multiplying import Multiplication, build_multiplication
-from recurrax.loop.native.target import host
+from recurrax.loop.native.target import Target, host
 from recurrax.loop.native.unsupported import Unsupported
 from recurrax.loop.runners import xla
 
@@ -81,10 +82,20 @@ def run(
     fixed_length = None if has_length(step) else length
     name = fingerprint(key, values, results, reverse, fixed_length, target, threads)
     ensure(name, target, lambda: build_loop(step, target, reverse, length, threads))
-    aliases = in_place(scheduled(step, target))
+    aliases = overwritten(body, step, target)
     call = jax.ffi.ffi_call(name, shapes, vmap_method="sequential", input_output_aliases=aliases)
     results = call(*consts, *carry, *xs)
     return list(results[: body.num_carry]), list(results[body.num_carry :])
+
+
+def overwritten(body: Body, step: Step, target: Target) -> dict[int, int]:
+    """Arguments that results take the place of, as {argument: result}.
+
+    XLA wants both to be of one shape.
+    """
+    ins, outs = body.jaxpr.in_avals, body.jaxpr.out_avals
+    places = in_place(scheduled(step, target))
+    return {i: k for i, k in places.items() if jnp.shape(ins[i]) == jnp.shape(outs[k])}
 
 
 @functools.cache
@@ -112,7 +123,9 @@ _steps: "weakref.WeakKeyDictionary" = weakref.WeakKeyDictionary()
 def _lowered(body: Body) -> Step:
     known = _steps.get(body.jaxpr)
     if known is None:
-        known = _steps[body.jaxpr] = lower(body)
+        known = lower(body)
+        check_effort(scheduled(known, host()))
+        _steps[body.jaxpr] = known
     return known
 
 

@@ -1,0 +1,140 @@
+"""Compiled kernels called as XLA calls them, without XLA: nothing but the loop is compiled."""
+
+import ctypes
+
+import llvmlite.binding as llvm
+import numpy as np
+
+from recurrax.loop import plan
+from recurrax.loop.body import Body
+from recurrax.loop.native import kernel
+from recurrax.loop.native.target import Target, host
+from recurrax.loop.runners import native
+
+SSE = Target(llvm.get_process_triple(), "x86-64", "", 16, 16)
+
+
+class _Buffer(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("dtype", ctypes.c_int),
+        ("data", ctypes.c_void_p),
+        ("rank", ctypes.c_int64),
+        ("dims", ctypes.POINTER(ctypes.c_int64)),
+    ]
+
+
+class _Buffers(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("size", ctypes.c_int64),
+        ("types", ctypes.c_void_p),
+        ("buffers", ctypes.POINTER(ctypes.POINTER(_Buffer))),
+    ]
+
+
+class _Frame(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("api", ctypes.c_void_p),
+        ("context", ctypes.c_void_p),
+        ("stage", ctypes.c_int),
+        ("args", _Buffers),
+        ("rets", _Buffers),
+    ]
+
+
+class _Request(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("context", ctypes.c_void_p),
+        ("task", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),
+        ("data", ctypes.c_void_p),
+    ]
+
+
+@ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.POINTER(_Request))
+def _run_at_once(request):
+    """A pool of threads that is never late: the helper is done before the caller begins."""
+    request.contents.task(request.contents.data)
+
+
+_API = (ctypes.c_void_p * 32)()
+_API[136 // 8] = ctypes.cast(_run_at_once, ctypes.c_void_p)
+
+
+def _buffers(addresses, shapes, keep):
+    made = []
+    for address, shape in zip(addresses, shapes, strict=True):
+        dims = (ctypes.c_int64 * len(shape))(*shape)
+        made.append(_Buffer(48, None, 11, address, len(shape), dims))
+        keep += [dims, made[-1]]
+    pointers = (ctypes.POINTER(_Buffer) * len(made))(*(ctypes.pointer(m) for m in made))
+    keep.append(pointers)
+    return _Buffers(40, None, len(made), None, pointers)
+
+
+def call(engine, inputs, outputs):
+    """Call a linked handler on `(address, shape)` of each input and output."""
+    handler = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(
+        engine.get_function_address("handler")
+    )
+    keep = []
+    frame = _Frame(
+        api=ctypes.addressof(_API),
+        args=_buffers(*zip(*inputs, strict=True), keep) if inputs else _Buffers(),
+        rets=_buffers(*zip(*outputs, strict=True), keep) if outputs else _Buffers(),
+    )
+    assert handler(ctypes.addressof(frame)) is None
+
+
+def link(step, *, reverse, length, threads, target):
+    """A lowered step as code in memory."""
+    module = kernel.build_loop(step, target, reverse, length, threads)
+    engine = kernel._linked(kernel.compile_module(module, target))
+    assert engine is not None
+    return engine
+
+
+def run(body, args, *, reverse, length, threads, target):
+    """The outputs of a lowered loop, results in the place of arguments where the kernel may."""
+    step = native._lowered(body)
+    engine = link(step, reverse=reverse, length=length, threads=threads, target=target)
+    inputs = [np.array(a, order="C") for a in args]
+    overwritten = {k: i for i, k in native.overwritten(body, step, target).items()}
+    outputs = []
+    for k, aval in enumerate(body.jaxpr.out_avals):
+        shape = aval.shape if k < step.num_carry else (length, *aval.shape)
+        taken = inputs[overwritten[k]] if k in overwritten else np.empty(shape, aval.dtype)
+        assert taken.shape == shape and taken.dtype == aval.dtype
+        outputs.append(taken)
+    pairs = ([(a.ctypes.data, a.shape) for a in arrays] for arrays in (inputs, outputs))
+    call(engine, *pairs)
+    return outputs
+
+
+class Loops:
+    """Runs the loops of a program natively; counts them, and tells why it did not take others.
+
+    To be handed to `interpreter.run`.
+    """
+
+    def __init__(self, threads=1, target=None):
+        self.threads = threads
+        self.target = target or host()
+        self.taken = 0
+        self.refused = []
+
+    def __call__(self, args, *, jaxpr, num_consts, num_carry, length, reverse, **_):
+        body = plan.plain(Body(jaxpr, num_consts, num_carry))
+        choice = plan.choose(body, length=length, runner=None)
+        if choice.runner != "native":
+            self.refused.append(choice.refusals["native"])
+            return None
+        self.taken += 1
+        how = {"reverse": reverse, "length": length, "threads": self.threads}
+        return run(body, args, target=self.target, **how)
