@@ -49,14 +49,15 @@ def test_lstm_has_one_product_in_each_loop_and_no_weight_gradient_in_its_carry()
         (product,) = [e for e in body.eqns if e.primitive.name == "dot_general"]
         assert product.invars[weight].aval.shape == w["recurrent"].shape
         assert w["kernel"].shape not in shapes(body.in_avals)
-    for eqn in loops:
+    states, bias_sum = [(BATCH, UNITS)] * 2, (BATCH, 4 * UNITS)
+    for eqn, expected in zip(loops, (states, [*states, bias_sum]), strict=True):
         m = eqn.params["num_consts"]
         carry = eqn.params["jaxpr"].in_avals[m : m + eqn.params["num_carry"]]
-        assert shapes(carry) == [(BATCH, UNITS)] * 2
+        assert shapes(carry) == expected
     gathered = [e.outvars[0].aval.shape for e in closed.eqns if e.primitive.name == "loop_gather"]
     assert sorted(gathered) == sorted([w["kernel"].shape, w["recurrent"].shape])
-    # One cotangent of the gates serves both weights, the bias and the inputs.
-    assert len(loops[1].outvars) == 2 + 1
+    # One cotangent of the gates serves both weights and the inputs.
+    assert len(loops[1].outvars) == 3 + 1
 
 
 def test_forward_keeps_the_sum_of_the_products_and_the_carry():

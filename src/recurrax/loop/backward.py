@@ -18,10 +18,11 @@ from recurrax.loop.jaxprs import Atom
 
 @dataclasses.dataclass(frozen=True)
 class Use:
-    """One use of a const whose part of the gradient is computed after the backward loop.
+    """One use of a const whose part of the gradient is finished after the backward loop.
 
-    The const is operand `position` of `eqn`; `tap` is the cotangent of its output (of the const
-    repeated to the shape of the output, where `eqn` repeats it); `other` is what it multiplies.
+    The const is operand `position` of `eqn`. In a product `other` is what it multiplies, and `tap`
+    numbers the cotangents of products, which leave the loop step by step. Elsewhere the const is
+    repeated over rows, `other` is None, and `tap` numbers the `sums` of such a value's cotangents.
     """
 
     const: int
@@ -35,10 +36,11 @@ class Use:
 class Joint:
     """One step forward and back.
 
-    `body` takes the consts; the cotangents of the float carries and the gradients accumulated so
-    far of the consts `accumulated`; and as xs the carry, x, the kept values, the cotangents of
-    the float ys. It returns the new cotangents and gradients; and as ys the cotangents of the
-    wanted xs, the taps, and the values `others`, done again for the uses that multiply them.
+    `body` takes the consts; the cotangents of the float carries, the gradients accumulated so
+    far of the consts `accumulated`, and the `sums` so far; and as xs the carry, x, the kept
+    values, the cotangents of the float ys. It returns the new cotangents, gradients and sums; and
+    as ys the cotangents of the wanted xs, the taps, and the values `others`, done again for the
+    uses that multiply them.
     """
 
     step: Body
@@ -51,6 +53,7 @@ class Joint:
     float_ys: tuple[int, ...]
     wanted_xs: tuple[int, ...]
     num_taps: int
+    sums: tuple[Any, ...]
 
 
 @jax.custom_jvp
@@ -75,10 +78,11 @@ def _replaced(kept_value: Any, made_again: Any) -> Any:
 class _Taps:
     """Where the gradient of each const is picked up.
 
-    A tap is a zero added to a value: its cotangent, an output of the backward loop, is the
-    value's. Taps stand at the products, and where a const is repeated over rows, as long as one
-    step of the cotangent is no larger than the largest value that the loop carries, keeps or
-    hands out; all other uses are `direct`.
+    A tap is a zero added to a value: its cotangent is the value's. Taps stand at the products,
+    where they leave the backward loop for the product after it; and where a const is repeated over
+    rows, where each row's are added up in the loop: a sum needs no memory for all steps. One step
+    of the cotangent may be no larger than the largest value that the loop carries, keeps or hands
+    out; all other uses are `direct`.
     """
 
     def __init__(self, body: Body, wanted: Sequence[int], keep: Sequence[kept.Kept]):
@@ -86,8 +90,9 @@ class _Taps:
         consts = {jaxpr.invars[i]: i for i in wanted}
         held = [*jaxpr.invars[body.num_consts :], *jaxpr.outvars, *(k.value for k in keep)]
         self._limit = max((jaxprs.nbytes([v.aval]) for v in held), default=0)
-        self.tap_avals: list[Any] = []
-        self.tapped: dict[Var, int] = {}
+        self.products: dict[Var, int] = {}
+        self.spreads: dict[Var, int] = {}
+        self.summed: list[Any] = []
         self.uses: list[Use] = []
         self.direct: set[Var] = set(jaxprs.variables(jaxpr.outvars)) & set(consts)
         self._at: dict[int, list[tuple[int, int, int | None]]] = {}
@@ -105,7 +110,7 @@ class _Taps:
                 still.update(eqn.outvars)
 
     def at(self, eqn: JaxprEqn) -> list[tuple[int, int, int | None]]:
-        """(position, const, tap) of the operands of `eqn` whose gradient is picked up."""
+        """(position, const, sum) of the operands of `eqn` whose gradient is picked up."""
         return self._at.get(id(eqn), [])
 
     def _pick_up(
@@ -116,30 +121,27 @@ class _Taps:
             return False
         others = jaxprs.variables(a for i, a in enumerate(eqn.invars) if i != position)
         repeated = jaxprs.aval(eqn.invars[position]).shape != jaxprs.aval(out).shape
-        other, operand_tap = None, None
+        other, own = None, None
         if eqn.primitive.name in operations.PRODUCTS:
             if root is None or len(others) != 1 or others[0] in still:
                 return False
             other = others[0]
-            tap = self._tap(root)
+            tap = self.products.setdefault(root, len(self.products))
         elif eqn.primitive.name == "broadcast_in_dim":
-            tap = self._tap(out)
+            tap = self.spreads[out] = self._new_sum(out.aval)
         elif eqn.primitive.name in operations.ELEMENTWISE_OF_SEVERAL and (
             repeated or root is not None
         ):
-            tap = operand_tap = len(self.tap_avals)
-            self.tap_avals.append(out.aval)
+            tap = own = self._new_sum(out.aval)
         else:
             return False
-        self._at.setdefault(id(eqn), []).append((position, const, operand_tap))
+        self._at.setdefault(id(eqn), []).append((position, const, own))
         self.uses.append(Use(const, eqn, position, tap, other))
         return True
 
-    def _tap(self, value: Var) -> int:
-        if value not in self.tapped:
-            self.tapped[value] = len(self.tap_avals)
-            self.tap_avals.append(value.aval)
-        return self.tapped[value]
+    def _new_sum(self, aval: Any) -> int:
+        self.summed.append(jaxprs.strong(aval))
+        return len(self.summed) - 1
 
 
 def joint(body: Body, wanted: Sequence[bool]) -> Joint:
@@ -165,7 +167,7 @@ def joint(body: Body, wanted: Sequence[bool]) -> Joint:
     def one_step(consts, carry, xs, kept_values):
         """The step as a function of what is differentiated."""
 
-        def primal(diff_consts, diff_carry, diff_xs, taps):
+        def primal(diff_consts, diff_carry, diff_xs, taps, sums):
             env: dict[Var, Any] = dict(zip(jaxpr.invars, [*consts, *carry, *xs], strict=True))
             env.update(zip((const_vars[i] for i in accumulated), diff_consts, strict=True))
             env.update(zip((carry_vars[i] for i in float_carry), diff_carry, strict=True))
@@ -175,18 +177,17 @@ def joint(body: Body, wanted: Sequence[bool]) -> Joint:
                 if eqn.effects:
                     return []
                 operands = list(operands)
-                for position, const, tap in taps_at.at(eqn):
+                for position, const, own in taps_at.at(eqn):
                     operands[position] = consts[const]
-                    if tap is not None:
-                        shape = taps[tap].shape
-                        spread = jnp.broadcast_to(operands[position], shape)
-                        operands[position] = _with_tangent(spread, taps[tap])
+                    if own is not None:
+                        spread = jnp.broadcast_to(operands[position], sums[own].shape)
+                        operands[position] = _with_tangent(spread, sums[own])
                 outputs = jaxprs.bind(jaxpr, eqn, operands)
-                if eqn.outvars[0] in taps_at.tapped:
-                    tap = taps[taps_at.tapped[eqn.outvars[0]]]
-                    if eqn.primitive.name == "broadcast_in_dim":
-                        return [_with_tangent(outputs[0], tap)]
-                    outputs = [outputs[0] + tap]
+                value = eqn.outvars[0] if eqn.outvars else None
+                if value in taps_at.spreads:
+                    return [_with_tangent(outputs[0], sums[taps_at.spreads[value]])]
+                if value in taps_at.products:
+                    outputs = [outputs[0] + taps[taps_at.products[value]]]
                 return [
                     _replaced(kept_values[kept_of[v]], y) if v in kept_of else y
                     for v, y in zip(eqn.outvars, outputs, strict=True)
@@ -201,34 +202,32 @@ def joint(body: Body, wanted: Sequence[bool]) -> Joint:
             [consts[i] for i in accumulated],
             [carry[i] for i in float_carry],
             [xs[i] for i in wanted_xs],
-            [jnp.zeros(a.shape, a.dtype) for a in taps_at.tap_avals],
+            [jnp.zeros(v.aval.shape, v.aval.dtype) for v in taps_at.products],
+            [jnp.zeros(a.shape, a.dtype) for a in taps_at.summed],
         )
         _, vjp, again = jax.vjp(primal, *diff, has_aux=True)
         return vjp, again
 
     def flat(*args):
-        groups = [m, len(float_carry), len(accumulated), len(carry_vars), len(x_vars), len(keep)]
+        totals = len(accumulated) + len(taps_at.summed)
+        groups = [m, len(float_carry), totals, len(carry_vars), len(x_vars), len(keep)]
         parts, start = [], 0
         for size in groups:
             parts.append(args[start : start + size])
             start += size
-        consts, carry_cts, gradients, carry, xs, kept_values = parts
+        consts, carry_cts, so_far, carry, xs, kept_values = parts
         vjp, again = one_step(consts, carry, xs, kept_values)
-        d_consts, d_carry, d_xs, d_taps = vjp([*carry_cts, *args[start:]])
-        gradients = [g + d for g, d in zip(gradients, d_consts, strict=True)]
-        return [*d_carry, *gradients, *d_xs, *d_taps, *again]
+        d_consts, d_carry, d_xs, d_taps, d_sums = vjp([*carry_cts, *args[start:]])
+        so_far = [total + d for total, d in zip(so_far, [*d_consts, *d_sums], strict=True)]
+        return [*d_carry, *so_far, *d_xs, *d_taps, *again]
 
-    variables = [
-        *const_vars,
-        *(carry_vars[i] for i in float_carry),
-        *(const_vars[i] for i in accumulated),
-        *carry_vars,
-        *x_vars,
-        *(k.value for k in keep),
-        *(y_out[i] for i in float_ys),
-    ]
-    closed = jaxprs.inlined(jax.make_jaxpr(flat)(*(jaxprs.strong(v.aval) for v in variables)))
-    num_carry = len(float_carry) + len(accumulated)
+    before = [*const_vars, *(carry_vars[i] for i in float_carry)]
+    before += [const_vars[i] for i in accumulated]
+    behind = [*carry_vars, *x_vars, *(k.value for k in keep), *(y_out[i] for i in float_ys)]
+    avals = [jaxprs.strong(v.aval) for v in before]
+    avals += [*taps_at.summed, *(jaxprs.strong(v.aval) for v in behind)]
+    closed = jaxprs.inlined(jax.make_jaxpr(flat)(*avals))
+    num_carry = len(float_carry) + len(accumulated) + len(taps_at.summed)
     return Joint(
         step=body,
         body=Body(closed, m, num_carry),
@@ -239,7 +238,8 @@ def joint(body: Body, wanted: Sequence[bool]) -> Joint:
         float_carry=float_carry,
         float_ys=float_ys,
         wanted_xs=wanted_xs,
-        num_taps=len(taps_at.tap_avals),
+        num_taps=len(taps_at.products),
+        sums=tuple(taps_at.summed),
     )
 
 
@@ -300,9 +300,11 @@ def backward(joint: Joint, wanted_carry: Sequence[bool], zero_ys: Sequence[bool]
     small = jaxpr.replace(
         outvars=[*carry_out, *leaving], debug_info=jaxpr.debug_info.with_unknown_names()
     )
+    carry_in = jaxpr.invars[body.num_consts : body.num_consts + body.num_carry]
+    grows = [a is not z for a, z in zip(carry_in, carry_out, strict=True)]
     small, consts, carry, used_xs = jaxprs.pruned(
         Body(ClosedJaxpr(small, closed.consts), body.num_consts, body.num_carry),
-        [*wanted_carry, *[True] * len(joint.accumulated)],
+        [*wanted_carry, *grows[len(joint.float_carry) :]],
         [True] * len(leaving),
     )
     return Backward(small, tuple(consts), tuple(carry), tuple(used_xs), tuple(results))
@@ -337,10 +339,11 @@ def _without_zeros(body: Body, first_ct: int, zeros: set[int]) -> tuple[ClosedJa
         def rule(eqn, operands):
             if any(v in zero for v in eqn.outvars):
                 return [env[v] for v in eqn.outvars]
-            if eqn.primitive.name == "add_any":
+            if eqn.primitive.name in operations.SUMS:
                 left, right = (not isinstance(v, Literal) and v in zero for v in eqn.invars)
-                if left or right:
-                    return [operands[1] if left else operands[0]]
+                other = operands[1] if left else operands[0]
+                if (left or right) and other.shape == jaxprs.aval(eqn.outvars[0]).shape:
+                    return [other]
             return None
 
         return jaxprs.evaluate(jaxpr, env, rule, inline={})

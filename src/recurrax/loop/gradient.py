@@ -2,7 +2,8 @@
 
 The forward loop is the body with a few more outputs (`kept.py`); the backward loop is a body too
 (`backward.py`). No gradient of a weight is accumulated inside the loop: the cotangents of the
-products leave the backward loop, and after it all steps and rows are contracted at once.
+products leave the backward loop, and after it all steps and rows are contracted at once. Gradients
+of biases and gains are added up in it for each row, and over rows after it.
 """
 
 import dataclasses
@@ -136,6 +137,7 @@ def _transpose(cts, *args, derivative, length, reverse, unroll, runner):
     xs.update({len(d.stack_vars) + i: ct for i, ct in enumerate(y_cts)})
     carry = [ad.instantiate_zeros(ct) for ct in cts[:num_float_carry]]
     carry += [jnp.zeros_like(_const(body, i)) for i in both.accumulated]
+    carry += [jnp.zeros(a.shape, a.dtype) for a in both.sums]
     last, ys = loop(
         b.body,
         [consts[i] for i in b.consts],
@@ -156,13 +158,16 @@ def _transpose(cts, *args, derivative, length, reverse, unroll, runner):
     gradients: dict[int, Any] = {}
     m, n = body.num_consts, body.num_consts + body.num_carry
     for place, i in enumerate(both.accumulated):
-        gradients[i] = last[num_float_carry + place]
+        gradients[i] = last.get(num_float_carry + place)
+    first_sum = num_float_carry + len(both.accumulated)
+    sums = [last.get(first_sum + place) for place in range(len(both.sums))]
     for place, i in enumerate(both.float_carry):
         gradients[m + i] = last.get(place)
     gradients.update({n + i: dx for i, dx in zip(both.wanted_xs, d_xs, strict=True)})
     for use in both.uses:
-        if taps[use.tap] is not None:
-            part = _after_the_loop(body, use, taps[use.tap], stacks, runner)
+        tap = sums[use.tap] if use.other is None else taps[use.tap]
+        if tap is not None:
+            part = _after_the_loop(body, use, tap, stacks, runner)
             gradients[use.const] = (
                 part if gradients.get(use.const) is None else gradients[use.const] + part
             )
@@ -188,7 +193,8 @@ def _split(values: Sequence[Any], sizes: Sequence[int]) -> tuple[Any, Any, Any]:
 def _after_the_loop(
     body: Body, use: Use, tap: Array, stacks: dict[Var, Array], runner: str | None
 ) -> Array:
-    """One use's part of the gradient of a const: a contraction over all steps and rows."""
+    """One use's part of the gradient of a const: a contraction over rows, and steps if it is a
+    product's."""
     jaxpr, eqn = body.jaxpr.jaxpr, use.eqn
     if use.other is not None and use.position == 1 and products.is_plain(eqn):
         pair = (stacks[use.other], tap)

@@ -106,20 +106,19 @@ def run(
 
 
 def product(a: Array, w: Array, *, precision: Any, runner: str | None) -> Array:
-    """`(rows, k)` times `(k, n)`, by the runner that is best at it."""
+    """`(..., k)` times `(k, n)`, by the runner that is best at it."""
     native: Any = _native()
     if runner != "xla" and jax.default_backend() == "cpu" and native is not None:
         return native.product(a, w, precision=precision)
-    return jnp.matmul(a, w, precision=precision)
+    return xla.product(a, w, precision=precision)
 
 
 def gather(a: Array, dz: Array, *, precision: Any, runner: str | None) -> Array:
-    """`(rows, k)` and `(rows, n)` to `(k, n)`, by the runner that is best at it."""
+    """`(..., k)` and `(..., n)` to `(k, n)`, by the runner that is best at it."""
     native: Any = _native()
     if runner != "xla" and jax.default_backend() == "cpu" and hasattr(native, "gather"):
         return native.gather(a, dz, precision=precision)
-    # The barrier keeps the transpose a transpose: XLA is faster at a plain product.
-    return jnp.matmul(jax.lax.optimization_barrier(a.T), dz, precision=precision)
+    return xla.gather(a, dz, precision=precision)
 
 
 @functools.lru_cache(maxsize=256)

@@ -54,12 +54,11 @@ def _rows(a: Array) -> Array:
 
 
 def _product(a, w, *, precision, runner):
-    rows = plan.product(_rows(a), w, precision=precision, runner=runner)
-    return rows.reshape(*a.shape[:-1], w.shape[1])
+    return plan.product(a, w, precision=precision, runner=runner)
 
 
 def _gather(a, dz, *, precision, runner):
-    return plan.gather(_rows(a), _rows(dz), precision=precision, runner=runner)
+    return plan.gather(a, dz, precision=precision, runner=runner)
 
 
 def _product_batch(args, dims, *, precision, runner):

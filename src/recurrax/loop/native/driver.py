@@ -136,13 +136,16 @@ def _take_block(b, frame: Frame, request, spare, work: Work) -> Register:
     found = b.block
     with b.if_then(b.icmp_unsigned("==", kept, null), likely=False):
         aligned = declared(b.module, "aligned_alloc", pointer, [i64, i64])
-        size = -(-work.block_bytes // _ALIGNMENT) * _ALIGNMENT
-        new = b.call(aligned, [integer(_ALIGNMENT), integer(size)])
+        alignment = _HUGE_PAGE if work.block_bytes >= 2 * _HUGE_PAGE else _ALIGNMENT
+        size = -(-work.block_bytes // alignment) * alignment
+        new = b.call(aligned, [integer(alignment), integer(size)])
         with b.if_then(b.icmp_unsigned("==", new, null), likely=False):
             text = bytearray(f"no memory for a loop's {size} bytes\0".encode())
             message = _global(b.module, "message", ir.Constant(ir.ArrayType(i8, len(text)), text))
             b.ret(frame.out_of_memory(request, b.bitcast(message, pointer)))
             b.position_at_end(b.function.append_basic_block("after"))
+        if alignment == _HUGE_PAGE:
+            _ask_for_huge_pages(b, new, integer(size))
         allocated = b.block
     block = b.phi(pointer)
     block.add_incoming(kept, found)
@@ -162,18 +165,23 @@ def _fill_in(b: Builder, frame: Frame, block: Register, work: Work) -> None:
     for k in range(work.num_outputs):
         data = frame.data(k, True)
         store_field(b, block, _BUFFERS + 8 * (work.num_inputs + k), data)
-    if sys.platform == "linux":
-        for k, size in work.grown_results:
-            _ask_for_huge_pages(b, frame.data(k, True), b.mul(length, integer(size)))
+    for k, size in work.grown_results:
+        _ask_for_huge_pages(b, frame.data(k, True), b.mul(length, integer(size)))
 
 
 def _ask_for_huge_pages(b: Builder, data: Register, size: Register) -> None:
-    """Fresh results are faulted in 2 MiB at a time, not 4 KiB: the kernel then spends a tenth."""
-    start = b.add(b.ptrtoint(data, i64), integer(_HUGE_PAGE - 1))
-    start = b.and_(start, integer(-_HUGE_PAGE))
-    stop = b.and_(b.add(b.ptrtoint(data, i64), size), integer(-_HUGE_PAGE))
+    """Fresh memory is faulted in 2 MiB at a time, not 4 KiB: the kernel then spends a tenth.
+
+    The advice reaches as far as the pages at both ends do: what lies beside a result in one
+    allocation of XLA's is another of the same program, and to others it does no harm.
+    """
+    if sys.platform != "linux":
+        return
+    first = b.ptrtoint(data, i64)
+    start = b.and_(first, integer(-_HUGE_PAGE))
+    stop = b.and_(b.add(b.add(first, size), integer(_HUGE_PAGE - 1)), integer(-_HUGE_PAGE))
     advise = declared(b.module, "madvise", i32, [pointer, i64, i32])
-    with b.if_then(b.icmp_signed("<", start, stop)):
+    with b.if_then(b.icmp_signed(">=", size, integer(_HUGE_PAGE // 2))):
         b.call(advise, [b.inttoptr(start, pointer), b.sub(stop, start), i32(_MADV_HUGEPAGE)])
 
 

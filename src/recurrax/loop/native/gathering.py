@@ -18,6 +18,7 @@ from recurrax.loop.native.emit import (
     Type,
     at,
     function,
+    i1,
     i8,
     i64,
     integer,
@@ -210,7 +211,7 @@ class _Gather:
         )
         self._copy_blocks(b, left, scratch, part)
         b.call(pack, [right, packed])
-        b.call(product, [scratch, packed, result, result])
+        b.call(product, [scratch, packed, result, i1(False), result])
         b.ret_void()
         return made
 

@@ -14,21 +14,38 @@ from recurrax.loop.native.rows import piece_at
 from recurrax.loop.native.schedule import Schedule, Stage
 
 _Read = tuple[Value, int]
+_Loop = tuple[Stage, int]
 
 
 def in_place(schedule: Schedule) -> dict[int, int]:
     """Arguments that may be overwritten, as {argument: result}."""
     found: dict[int, int] = {}
-    for argument, result in (*_added_to_products(schedule), *_read_in_one_loop(schedule)):
+    # Last arguments first: those of a backward loop begin with states, which products after the
+    # loop read again, and XLA would have to copy.
+    spent = sorted(_read_before(schedule), reverse=True)
+    for argument, result in (*_added_to_products(schedule), *spent):
         if argument not in found and result not in found.values():
             found[argument] = result
     return found
 
 
-def _candidates(schedule: Schedule) -> Iterator[Value]:
+def carries_in_place(schedule: Schedule) -> set[int]:
+    """Carries whose next value may be written where the present one stands."""
+    step, reads = schedule.step, _Reads(schedule)
+    written = _written(schedule, "next")
+    return {
+        k
+        for leaf in _candidates(schedule, "carry")
+        if (k := leaf.param.index - step.num_consts) in written
+        and step.inputs[leaf.param.index].width == step.outputs[k].width
+        and reads.end_before(leaf, written[k])
+    }
+
+
+def _candidates(schedule: Schedule, kind: str) -> Iterator[Value]:
     """Inputs of each step with rows, that do not leave the loop as they are."""
     for value in schedule.users:
-        moving = value.op == "leaf" and value.param.kind == "xs" and value.param.by_row
+        moving = value.op == "leaf" and value.param.kind == kind and value.param.by_row
         if moving and value not in schedule.step.results:
             yield value
 
@@ -36,7 +53,7 @@ def _candidates(schedule: Schedule) -> Iterator[Value]:
 def _added_to_products(schedule: Schedule) -> Iterator[tuple[int, int]]:
     """An input that is only ever added to a product, which reads each number before its sum."""
     step = schedule.step
-    for leaf in _candidates(schedule):
+    for leaf in _candidates(schedule, "xs"):
         for product in schedule.products:
             home = schedule.home[product.result]
             if leaf not in product.addends or len(schedule.users[leaf]) > 1:
@@ -47,39 +64,63 @@ def _added_to_products(schedule: Schedule) -> Iterator[tuple[int, int]]:
                 yield leaf.param.index, home.index
 
 
-def _read_in_one_loop(schedule: Schedule) -> Iterator[tuple[int, int]]:
-    """An input and a result that one loop over features reads and writes, at the same features.
+def _read_before(schedule: Schedule) -> Iterator[tuple[int, int]]:
+    """An input and a result whose numbers are all written after the input's were read."""
+    step, reads = schedule.step, _Reads(schedule)
+    written = _written(schedule, "ys")
+    for leaf in _candidates(schedule, "xs"):
+        for result, loop in written.items():
+            alike = step.outputs[result] == step.inputs[leaf.param.index]
+            if alike and reads.end_before(leaf, loop):
+                yield leaf.param.index, result
 
-    The loop reads all it needs of some features before it writes any of them (`Row`), and pieces
-    begin at multiples of its width, so that no turn reads what an earlier one wrote.
-    """
-    step = schedule.step
-    in_products = {v for p in schedule.products for o in (p.operand, *p.addends) for v in _under(o)}
-    homes = {schedule.home[p.result] for p in schedule.products}
-    reads: dict[Value, set[tuple[Stage, int]]] = {}
-    crooked: set[Value] = set()
-    writes: dict[int, set[tuple[Stage, int]]] = {}
+
+def _written(schedule: Schedule, space: str) -> dict[int, _Loop]:
+    """The results in `space` that one loop over features writes, straight on."""
+    loops: dict[int, set[_Loop]] = {}
     for stage, tasks in schedule.tasks.items():
         for task in tasks:
-            for leaf, start in _reads(schedule, task.value, task.start, stage):
-                reads.setdefault(leaf, set()).add((stage, task.width))
-                if start % task.width:
-                    crooked.add(leaf)
-            if task.slot is not None and task.slot.space == "ys":
-                straight = task.slot.offset % task.width == 0
+            if task.slot is not None and task.slot.space == space:
+                straight = task.width > 1 and task.slot.offset % task.width == 0
                 loop = (stage, task.width if straight else 0)
-                writes.setdefault(task.slot.index, set()).add(loop)
-    written_by_products = {home.index for home in homes if home.space == "ys"}
-    for leaf in _candidates(schedule):
-        if leaf in in_products or leaf in crooked or len(reads.get(leaf, ())) != 1:
-            continue
-        for result, loops in writes.items():
-            alike = step.outputs[result] == step.inputs[leaf.param.index]
-            if result in written_by_products or loops != reads[leaf] or not alike:
-                continue
-            ((_, width),) = loops
-            if width > 1:
-                yield leaf.param.index, result
+                loops.setdefault(task.slot.index, set()).add(loop)
+    homes = {schedule.home[p.result] for p in schedule.products}
+    by_products = {home.index for home in homes if home.space == space}
+    return {
+        k: next(iter(found))
+        for k, found in loops.items()
+        if k not in by_products and len(found) == 1 and all(width for _, width in found)
+    }
+
+
+class _Reads:
+    """Which loops over features read which arguments, and where in them."""
+
+    def __init__(self, schedule: Schedule):
+        self._by_products = {
+            v for p in schedule.products for o in (p.operand, *p.addends) for v in _under(o)
+        }
+        self._loops: dict[Value, set[_Loop]] = {}
+        self._crooked: set[tuple[Value, _Loop]] = set()
+        for stage, tasks in schedule.tasks.items():
+            for task in tasks:
+                for leaf, start in _reads(schedule, task.value, task.start, stage):
+                    loop = (stage, task.width)
+                    self._loops.setdefault(leaf, set()).add(loop)
+                    if start % task.width:
+                        self._crooked.add((leaf, loop))
+
+    def end_before(self, leaf: Value, loop: _Loop) -> bool:
+        """Whether nothing of `leaf` is read after `loop` has written at the same place.
+
+        What an earlier stage reads is read. A loop reads all it needs of some features before it
+        writes any of them (`Row`), and pieces begin at multiples of its width, so that no turn
+        reads what an earlier one wrote.
+        """
+        if leaf in self._by_products or leaf not in self._loops:
+            return False
+        others = (other for other in self._loops[leaf] if other != loop)
+        return (leaf, loop) not in self._crooked and all(stage < loop[0] for stage, _ in others)
 
 
 def _under(value: Value) -> Iterator[Value]:

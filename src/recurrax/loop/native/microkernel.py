@@ -14,6 +14,7 @@ from recurrax.loop.native.emit import (
     Register,
     at,
     function,
+    i1,
     integer,
     loop,
     pointer,
@@ -98,9 +99,14 @@ def even(count: int, largest: int) -> tuple[tuple[int, int], ...]:
 
 
 def emit_product(module: ir.Module, name: str, shape: Shape, registers: int) -> ir.Function:
-    """`void product(operand, panels, result, addends...)`."""
-    arguments = [pointer] * (3 + len(shape.addends))
+    """`void product(operand, panels, result, backwards, addends...)`.
+
+    The panels are gone over from the last to the first where `backwards` is true. Every other step
+    does so when a weight is larger than a cache: what the step before used last is still in it.
+    """
+    arguments = [pointer] * 3 + [i1] + [pointer] * len(shape.addends)
     made, b = function(module, name, void, arguments)
+    backwards = made.args[3]
     block = block_for(registers)
     layout, lanes = shape.layout, shape.layout.lanes
     for run in layout.panels():
@@ -126,7 +132,11 @@ def emit_product(module: ir.Module, name: str, shape: Shape, registers: int) -> 
             if number:
                 last = start + number * count * width
                 step = count * width
-                loop(b, start, last, step, [], lambda c, _, n=count, p=panels, s=step: p(c, n, s))
+
+                def turn(c, _, ends=start + last - step, n=count, p=panels, s=step) -> None:
+                    p(b.select(backwards, b.sub(integer(ends), c), c), n, s)
+
+                loop(b, start, last, step, [], turn)
                 start = last
         if partial:
             panels(integer(start), 1, layout.outputs - start)
@@ -140,7 +150,7 @@ class _Emitter:
     def __init__(self, b, arguments, shape: Shape, vectors: int, count: int, used: int):
         self.b = b
         self.operand, self.panels, self.result = arguments[:3]
-        self.addends = arguments[3:]
+        self.addends = arguments[4:]
         self.shape = shape
         self.vectors = vectors
         self.count = count

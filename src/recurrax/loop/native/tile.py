@@ -10,6 +10,7 @@ from recurrax.loop.native.emit import (
     Register,
     at,
     function,
+    i1,
     i8,
     i64,
     integer,
@@ -20,6 +21,7 @@ from recurrax.loop.native.emit import (
     void,
 )
 from recurrax.loop.native.graph import Value, Weight
+from recurrax.loop.native.in_place import carries_in_place
 from recurrax.loop.native.memory import SPILLED, Lanes
 from recurrax.loop.native.microkernel import (
     Addend,
@@ -64,6 +66,7 @@ class TileCode:
         self.packed: dict[tuple[Weight, str], Packed] = {}
         self.packed_bytes = 0
         self.scratch_bytes = 0
+        self.carries_in_place = carries_in_place(schedule)
         self._products: dict[Shape, ir.Function] = {}
         for product in schedule.products:
             self._pack(product)
@@ -130,12 +133,21 @@ class _Tile:
         return start
 
     def _carry_layout(self) -> tuple[list[int], int]:
+        """Where each carry lies: in scratch memory if in place, else in each step's own."""
         starts, size = [], 0
         for k in range(self.step.num_carry):
             place, kind = self._carry(k)
+            if k in self.code.carries_in_place:
+                starts.append(self._room(place.width, kind, False))
+                continue
             starts.append(size)
             size += _aligned(self.rows * self.schedule.padded(place.width) * memory.size(kind))
         return starts, size
+
+    def _carry_base(self, k: int, store: Register) -> Register:
+        """The first row of carry `k`, of which `store` holds those that are not in place."""
+        store = self.scratch if k in self.code.carries_in_place else store
+        return at(self.b, store, i8, self._carry_at[k])
 
     def _carry(self, k: int):
         place = self.step.inputs[self.step.num_consts + k]
@@ -223,9 +235,9 @@ class _Tile:
             case "scratch":
                 return at(b, self.scratch, i8, self._scratch_at[slot.index])
             case "carry":
-                return at(b, self._now, i8, self._carry_at[slot.index - self.step.num_consts])
+                return self._carry_base(slot.index - self.step.num_consts, self._now)
             case "next":
-                return at(b, self._next, i8, self._carry_at[slot.index])
+                return self._carry_base(slot.index, self._next)
             case "const":
                 start = b.mul(self.first_row, integer(slot.stride))
                 return self._within(self.inputs[slot.index], slot.dtype, start)
@@ -269,7 +281,9 @@ class _Tile:
         )
         addresses = [operand, at(b, self.packed, i8, packed.offset), result]
         addresses += [address for address, _ in addends]
-        b.call(self.code.product(shape), [b.bitcast(a, pointer) for a in addresses])
+        arguments = [b.bitcast(a, pointer) for a in addresses]
+        odd = b.trunc(self._time, i1)
+        b.call(self.code.product(shape), [*arguments[:3], odd, *arguments[3:]])
 
     def _copy_carry(self, k: int, buffer: Register, store: Register, inwards: bool) -> None:
         """Bring this tile's rows of carry `k` into scratch memory, or out of it."""
@@ -277,7 +291,7 @@ class _Tile:
         place, dtype = self._carry(k)
         outside = place.width if place.by_row else 0
         inside = self.schedule.padded(place.width)
-        scratch = at(b, store, i8, self._carry_at[k])
+        scratch = self._carry_base(k, store)
         start = b.mul(self.first_row, integer(outside))
 
         def row(r: Register, _) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 import weakref
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from jax import Array
 from recurrax.loop.body import Body
 from recurrax.loop.native import ffi
 from recurrax.loop.native.gathering import Problem, build_gather
+from recurrax.loop.native.heap import keep_freed_memory
 from recurrax.loop.native.in_place import in_place
 from recurrax.loop.native.kernel import (
     build_loop,
@@ -25,6 +27,7 @@ from recurrax.loop.native.lower import Step, lower
 from recurrax.loop.native.multiplying import Multiplication, build_multiplication
 from recurrax.loop.native.target import host
 from recurrax.loop.native.unsupported import Unsupported
+from recurrax.loop.runners import xla
 
 log = logging.getLogger(__name__)
 _KINDS = {"float32": "f32", "float64": "f64"}
@@ -83,6 +86,7 @@ def _platform_refusal() -> str | None:
     try:
         ffi.api_version()
         host()
+        keep_freed_memory()
     except Unsupported as error:
         log.warning("loops run with XLA: %s", error)
         return str(error)
@@ -106,27 +110,31 @@ def _lowered(body: Body) -> Step:
 
 
 def gather(a: Array, dz: Array, *, precision=None) -> Array:
-    """`(rows, k)` and `(rows, n)` to `(k, n)`: the sum over rows of outer products.
+    """`(..., k)` and `(..., n)` to `(k, n)`: the sum over leading axes of outer products.
 
     Weight gradients are gathered so, over all time steps and rows. What this runner does not
-    serve goes through `jnp.matmul`, which alone heeds `precision`.
+    serve goes through XLA, which alone heeds `precision`.
     """
     if not _serves(a, dz):
-        return jnp.matmul(a.T, dz, precision=precision)
-    problem = Problem(a.shape[0], a.shape[1], dz.shape[1], _KINDS[a.dtype.name])
-    shape = jax.ShapeDtypeStruct((a.shape[1], dz.shape[1]), a.dtype)
+        return xla.gather(a, dz, precision=precision)
+    rows = math.prod(a.shape[:-1])
+    problem = Problem(rows, a.shape[-1], dz.shape[-1], _KINDS[a.dtype.name])
+    shape = jax.ShapeDtypeStruct((a.shape[-1], dz.shape[-1]), a.dtype)
     return _call_product(build_gather, problem, shape, a, dz)
 
 
 def product(a: Array, w: Array, *, precision=None) -> Array:
-    """`(rows, k)` times `(k, n)`: inputs and a weight, all time steps together.
+    """`(..., k)` times `(k, n)`: inputs and a weight, all time steps together.
 
-    What this runner does not serve goes through `jnp.matmul`, which alone heeds `precision`.
+    What this runner does not serve goes through XLA, which alone heeds `precision`.
     """
     if not _serves(a, w):
-        return jnp.matmul(a, w, precision=precision)
-    problem = Multiplication(a.shape[0], a.shape[1], w.shape[1], _KINDS[a.dtype.name])
-    shape = jax.ShapeDtypeStruct((a.shape[0], w.shape[1]), a.dtype)
+        return xla.product(a, w, precision=precision)
+    rows = math.prod(a.shape[:-1])
+    problem = Multiplication(rows, a.shape[-1], w.shape[1], _KINDS[a.dtype.name])
+    # Of the shape that the loop reads: XLA copies what a loop is to write over if a reshape
+    # stands between.
+    shape = jax.ShapeDtypeStruct((*a.shape[:-1], w.shape[1]), a.dtype)
     return _call_product(build_multiplication, problem, shape, a, w)
 
 

@@ -1,5 +1,6 @@
 """The runner that is always right: `jax.lax.scan`, on every device."""
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -67,3 +68,19 @@ def _is_cut(jaxpr: Jaxpr, x: Var) -> bool:
                 return True
             reached.update(v for v in eqn.outvars if jaxprs.aval(v).shape == jaxprs.aval(x).shape)
     return False
+
+
+def product(a: Array, w: Array, *, precision=None) -> Array:
+    """`(..., k)` times `(k, n)`: inputs and a weight, all time steps together."""
+    return jnp.matmul(rows(a), w, precision=precision).reshape(*a.shape[:-1], w.shape[1])
+
+
+def gather(a: Array, dz: Array, *, precision=None) -> Array:
+    """`(..., k)` and `(..., n)` to `(k, n)`: the sum over leading axes of outer products."""
+    # The barrier keeps the transpose a transpose: XLA is faster at a plain product.
+    return jnp.matmul(jax.lax.optimization_barrier(rows(a).T), rows(dz), precision=precision)
+
+
+def rows(a: Array) -> Array:
+    """`a` with all its leading axes as one."""
+    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])

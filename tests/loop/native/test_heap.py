@@ -1,0 +1,39 @@
+"""Freed memory is kept, so that a loop's large results are not faulted in at every call."""
+
+import os
+import subprocess
+import sys
+
+PROGRAM = """
+import resource, jax, jax.numpy as jnp, recurrax
+f = jax.jit(lambda x: recurrax.scan(lambda c, x: (c + x, c * 2 + x), x[0], x)[1])
+x = jnp.ones((1000, 16, 512))
+for _ in range(10):  # each of the threads has a heap of its own to grow
+    f(x).block_until_ready()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    f(x).block_until_ready()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+PAGES = 10 * 1000 * 16 * 512 * 4 / 4096  # of ten results
+
+
+def faults(**environment: str) -> int:
+    said = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(said.stdout)
+
+
+def test_large_results_are_not_faulted_in_at_every_call():
+    assert faults() < 0.3 * PAGES
+
+
+def test_whoever_tunes_the_allocator_is_left_alone():
+    assert faults(MALLOC_TRIM_THRESHOLD_="131072") > 0.7 * PAGES
