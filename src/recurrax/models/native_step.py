@@ -121,11 +121,19 @@ def _parted(
     known = dict(zip(const_vars, given, strict=True))
     derived = [v for v in wanted if v not in known]
     if derived:
-        program = jaxpr_as_fun(part(const_vars, derived, _CONST))
-        known.update(zip(derived, jax.jit(program)(*given), strict=True))
+        results = _evaluated(part(const_vars, derived, _CONST), given)
+        known.update(zip(derived, results, strict=True))
     values = [np.asarray(known[v]) for v in wanted]
     body = Body(ClosedJaxpr(core, []), len(wanted), num_carry)
     if not ahead:
         return body, values, None
     looking_up = part([*const_vars, *x_vars], ahead, _X)
     return body, values, host_step.compile_step(looking_up, given)
+
+
+def _evaluated(program: ClosedJaxpr, inputs: Sequence[np.ndarray]) -> Sequence[Any]:
+    """The outputs of `program`, by NumPy where that will do: XLA has to compile it first."""
+    try:
+        return host_step.compile_step(program, inputs)()
+    except Unsupported:
+        return jax.jit(jaxpr_as_fun(program))(*inputs)
