@@ -92,7 +92,7 @@ def compile_module(module: ir.Module, target: Target) -> bytes:
     return machine.emit_object(parsed)
 
 
-def _linked(code: bytes, entry: str) -> llvm.ExecutionEngine | None:
+def _linked(code: bytes, entry: str = "handler") -> llvm.ExecutionEngine | None:
     """Object code made ready to run, or None if it is no object code."""
     initialise()
     if not code.startswith(_OBJECT_FILES):  # LLVM does not survive being handed something else
