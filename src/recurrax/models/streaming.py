@@ -3,7 +3,7 @@
 import copy
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,11 @@ from jax.extend.core import jaxpr_as_fun
 from recurrax.layers.carried import carrying
 from recurrax.layers.rnn import RNN
 from recurrax.loop.native.unsupported import Unsupported
-from recurrax.models import host_step, native_step
+from recurrax.models import host_step
 from recurrax.variable import StatelessScope
+
+if TYPE_CHECKING:
+    from recurrax.models.native_step import NativeFrame
 
 # Above this many rows XLA, which shares them out among the cores, is no slower.
 NATIVE_ROWS, NUMPY_ROWS = 64, 16
@@ -121,7 +124,6 @@ class _HeldStates:
 
 
 # A place in a sequence: `step(inputs)` leads on from its `states`, `copy` parts the ways.
-_Place = native_step.NativeFrame | _HeldStates
 
 
 class _Program:
@@ -170,7 +172,9 @@ class _Program:
             for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
         ]
 
-    def _compile(self, step: Callable[..., Any], values: list[np.ndarray]) -> tuple[_Place, str]:
+    def _compile(
+        self, step: Callable[..., Any], values: list[np.ndarray]
+    ) -> "tuple[NativeFrame | _HeldStates, str]":
         pairs = zip(self.shapes, self.dtypes, strict=True)
         inputs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in pairs]
         closed = jax.make_jaxpr(step)(values, self.initial, *inputs)
@@ -180,9 +184,11 @@ class _Program:
             reason = f"more than {NATIVE_ROWS} rows"
         else:
             try:
+                from recurrax.models import native_step
+
                 return native_step.compile_step(closed, values, self.initial), "native"
-            except Unsupported as unsupported:
-                reason = str(unsupported)
+            except (Unsupported, ImportError, OSError) as error:  # of llvmlite, where it is missing
+                reason = str(error)
             try:
                 if self.batch_size <= NUMPY_ROWS:
                     run = host_step.compile_step(closed, values)
