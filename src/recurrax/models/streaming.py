@@ -123,9 +123,6 @@ class _HeldStates:
         return type(self)(self._run, self.states)
 
 
-# A place in a sequence: `step(inputs)` leads on from its `states`, `copy` parts the ways.
-
-
 class _Program:
     """The step of a model, compiled: what all copies of a stream share."""
 
