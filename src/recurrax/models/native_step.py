@@ -68,14 +68,17 @@ def compile_step(
         Unsupported: an operation or a dtype that has no native form.
     """
     flat = jaxprs.inlined(closed, derivatives=True)
-    try:
-        body, values, ahead = _parted(flat, consts, len(states), frozenset())
+
+    def compiled(early: frozenset[str]) -> NativeFrame:
+        body, values, ahead = _parted(flat, consts, len(states), early)
         return NativeFrame(StepProgram(body, values), ahead, states)
+
+    try:
+        return compiled(_LOOK_UPS)
     except Unsupported:
         if not any(eqn.primitive.name in _LOOK_UPS for eqn in flat.jaxpr.eqns):
             raise
-    body, values, ahead = _parted(flat, consts, len(states), _LOOK_UPS)
-    return NativeFrame(StepProgram(body, values), ahead, states)
+    return compiled(frozenset())
 
 
 def _parted(
