@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from recurrax.loop.body import Body
-from recurrax.loop.native.kernel import fingerprint, made
+from recurrax.loop.native.effort import check_effort
+from recurrax.loop.native.kernel import fingerprint, made, scheduled
 from recurrax.loop.native.lower import lower
 from recurrax.loop.native.stepping import build_step
 from recurrax.loop.native.target import host
@@ -45,6 +46,7 @@ class StepProgram:
             raise Unsupported("a carry changes its shape or dtype")
         target = host()
         step = lower(body)
+        check_effort(scheduled(step, target))
         name = fingerprint("step", step.described(), target)
         engine = made(name, target, lambda: build_step(step, target), "step")
 
