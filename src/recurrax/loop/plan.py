@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from recurrax.loop import jaxprs
+from recurrax.loop import heap, jaxprs
 from recurrax.loop.body import Body
 from recurrax.loop.runners import xla
 
@@ -94,6 +94,8 @@ def run(
         ValueError: the caller forces the native runner, which cannot take the loop.
     """
     body = plain(body)
+    if jax.default_backend() == "cpu":
+        heap.keep_freed_memory()
     choice = choose(body, length=length, runner=runner)
     if runner == "native" and choice.runner != "native" and length > 0:
         raise ValueError(

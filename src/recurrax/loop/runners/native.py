@@ -14,7 +14,6 @@ from recurrax.loop.body import Body
 from recurrax.loop.native import ffi
 from recurrax.loop.native.effort import check_effort
 from recurrax.loop.native.gathering import Problem, build_gather
-from recurrax.loop.native.heap import keep_freed_memory
 from recurrax.loop.native.in_place import in_place
 from recurrax.loop.native.kernel import (
     build_loop,
@@ -99,7 +98,6 @@ def _platform_refusal() -> str | None:
     try:
         ffi.api_version()
         host()
-        keep_freed_memory()
     except Unsupported as error:
         log.warning("loops run with XLA: %s", error)
         return str(error)

@@ -7,6 +7,7 @@ instead. Whoever tunes glibc's allocator through the environment is left alone.
 """
 
 import ctypes
+import functools
 import os
 import sys
 
@@ -16,6 +17,7 @@ _TOP_PAD = 64 << 20
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
+@functools.cache
 def keep_freed_memory() -> bool:
     """Ask the C library to keep freed memory; whether it will."""
     tuned = any(n.startswith("MALLOC_") for n in os.environ) or "GLIBC_TUNABLES" in os.environ
