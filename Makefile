@@ -1,3 +1,4 @@
+PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
@@ -19,8 +20,11 @@ test-browser: $(VENV)/.test
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
 
+# A half-made environment, as Debian without python3-venv leaves one, must not pass for a whole one.
 $(VENV)/bin/python:
-	python3 -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "recurrax needs Python 3.11 or newer; '$(PYTHON)' is not. Try: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -f $(VENV)/bin/python; exit 1; }
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[plot]' scikit-learn

@@ -1,6 +1,6 @@
 """Cells with no vendor kernel: recurrax against plain lax.scan, Flax NNX's RNN and torch eager.
 
-    python benchmarks/custom_cells.py [--runner xla|native] [--cells highway] [--shapes 0,2]
+    python benchmarks/custom_cells.py [--runner xla|native] [--cells "peephole LSTM"] [--shapes 0,2]
 
 `train` is the forward and backward pass with the gradients of all weights, of the inputs and of
 the initial states; `infer` the forward pass.
@@ -26,13 +26,24 @@ CONTENDERS = ["recurrax", "lax", "flax", "torch"]
 
 def prepare(contender, case, runner=None):
     cell, (batch, steps, features, units), training = case
-    x = np.random.default_rng(1).normal(size=(batch, steps, features)).astype("float32")
     if contender == "torch":
-        return _torch(cell, x, units, training)
-    return _jax(contender, cell, x, units, training, runner)
+        return _torch(cell, _inputs(batch, steps, features), units, training)
+    return _jax(contender, cell, case[1], training, runner)
 
 
-def _jax(contender, cell, x, units, training, runner):
+def _inputs(*shape):
+    return np.random.default_rng(1).normal(size=shape).astype("float32")
+
+
+def _jax(*args):
+    import jax
+
+    work, arguments = program(*args)
+    return lambda: jax.block_until_ready(work(*arguments))
+
+
+def program(contender, cell, shape, training, runner):
+    """The jitted work of a contender that runs on JAX, and its arguments."""
     from types import SimpleNamespace
 
     import jax
@@ -48,8 +59,9 @@ def _jax(contender, cell, x, units, training, runner):
         mean=lambda z: z.mean(-1, keepdims=True),
     )
     function, num_states, *_ = CELLS[cell]
-    w = {k: jnp.asarray(v) for k, v in vars(weights(cell, x.shape[2], units)).items()}
-    states = tuple(jnp.zeros((x.shape[0], units)) for _ in range(num_states))
+    batch, steps, features, units = shape
+    w = {k: jnp.asarray(v) for k, v in vars(weights(cell, features, units)).items()}
+    states = tuple(jnp.zeros((batch, units)) for _ in range(num_states))
     scan = {"lax": jax.lax.scan, "recurrax": functools.partial(recurrax.scan, runner=runner)}
 
     def outputs(w, states, x):
@@ -65,8 +77,7 @@ def _jax(contender, cell, x, units, training, runner):
         return jnp.square(outputs(w, states, x)).mean()
 
     work = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)) if training else outputs)
-    x = jnp.asarray(x)
-    return lambda: jax.block_until_ready(work(w, states, x))
+    return work, (w, states, jnp.asarray(_inputs(batch, steps, features)))
 
 
 def _flax_rnn(step, states, x):

@@ -21,6 +21,13 @@ PICTURE = ROOT / "docs" / "en" / "images" / "speed.svg"
 SHAPE = (32, 100, 64, 128)
 LONG = (32, 1000, 64, 128)
 NAMES = {"recurrax": "recurrax", "torch": "PyTorch", "keras-jax": "Keras (JAX)", "flax": "Flax NNX"}
+KOREAN = {
+    "Time of a training step": "학습 한 단계에 걸리는 시간",
+    "LSTM, 1000 steps": "LSTM, 1000단계",
+    "layer-norm LSTM, a cell of one's own": "layer-norm LSTM, 직접 만든 셀",
+    "(batch, steps, features, units) =": "(배치, 단계, 특성, 유닛) =",
+    "with 1000 steps": "1000단계는",
+}
 COLOURS = {"recurrax": "#b0402f", "torch": "#5b6470", "keras-jax": "#8b96a5", "flax": "#bcc5d0"}
 
 
@@ -75,13 +82,15 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def write(text: str) -> None:
-    """Put `text` between the marks in both READMEs."""
-    for name in ("README.md", "README.ko.md"):
+    """Put `text` between the marks in both READMEs, its words in Korean in the second."""
+    korean = text
+    for english, word in KOREAN.items():
+        korean = korean.replace(english, word)
+    for name, filling in (("README.md", text), ("README.ko.md", korean)):
         path = ROOT / name
         marks = re.compile(r"(<!-- speed -->\n).*?(<!-- /speed -->)", re.DOTALL)
-        path.write_text(
-            marks.sub(lambda m: f"{m[1]}{text}\n{m[2]}", path.read_text("utf-8")), "utf-8"
-        )
+        filled = marks.sub(lambda m, f=filling: f"{m[1]}{f}\n{m[2]}", path.read_text("utf-8"))
+        path.write_text(filled, "utf-8")
 
 
 def main() -> None:

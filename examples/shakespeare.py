@@ -1,11 +1,12 @@
 """A character language model: it reads a text letter by letter, then writes in its manner.
 
-    python examples/shakespeare.py --text tinyshakespeare.txt --epochs 10 --temperature 0.8
+    python examples/shakespeare.py --text tinyshakespeare.txt --temperature 0.8
 
 Without a file it reads the help texts that ship with Python. Training goes through the text once
 an epoch in order, the states carried from batch to batch, the gradient cut at the batches' borders
-(truncated backpropagation). One epoch of Shakespeare gives a held-out loss below 2.0 nats a letter
-(guessing by letter frequency: 3.3).
+(truncated backpropagation). Four epochs of Shakespeare give a held-out loss below 1.7 nats a letter
+(guessing by letter frequency: 3.3). One epoch does not: states begin at zero once an epoch, and a
+model that has seen that once only does not know what to do with it.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def write(model, alphabet, start, letters, temperature):
 
 
 def main(
-    text=None, letters=None, epochs=1, units=256, batch=32, steps=64, temperature=0.8, write_n=500
+    text=None, letters=None, epochs=4, units=256, batch=32, steps=64, temperature=0.8, write_n=500
 ):
     keras.utils.set_random_seed(0)
     book = load(text, letters)
@@ -87,7 +88,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text", help="a text file; the help texts of Python where not given")
     parser.add_argument("--letters", type=int, help="read only so many letters")
-    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--units", type=int, default=256)
     parser.add_argument("--temperature", type=float, default=0.8)
     main(**vars(parser.parse_args()))

@@ -4,7 +4,7 @@
 
 "3 March 1987", "Mar 3, 1987" and "03/03/87" all become "1987-03-03". An encoder reads the letters
 in both directions; a decoder writes the ten characters, and at each one looks back at the letters
-that matter. At least 0.95 of the dates held out come out right, character for character.
+that matter. At least 0.99 of the dates held out come out right, character for character.
 """
 
 import argparse

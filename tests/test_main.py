@@ -72,8 +72,19 @@ def test_view(file, tmp_path, capsys):
         arguments = ["view", file, str(tmp_path / data), "--out", str(out), "--labels", "no,yes"]
         assert main(arguments) == 0
         assert f"Open {out}" in capsys.readouterr().out
-        assert '"labels":["no","yes"]' in out.read_text("utf-8")
+        assert '"labels":[["no","yes"]]' in out.read_text("utf-8")
         out.unlink()
+
+
+def test_view_of_a_model_with_two_inputs(tmp_path):
+    a, b = (keras.Input((None,), dtype="int32", name=name) for name in "ab")
+    both = layers.Add()([layers.SimpleRNN(2)(layers.Embedding(5, 2)(ids)) for ids in (a, b)])
+    keras.Model([a, b], both).save(str(tmp_path / "two.keras"))
+    np.savez(tmp_path / "ids.npz", a=[[1, 2]], b=[[1, 2, 3]])
+    out = tmp_path / "page.html"
+    arguments = ["view", str(tmp_path / "two.keras"), str(tmp_path / "ids.npz"), "--out", str(out)]
+    assert main(arguments) == 0
+    assert '{"name":"b","tokens":["1","2","3"]}' in out.read_text("utf-8")
 
 
 def test_clear_cache(monkeypatch, tmp_path, capsys):
@@ -92,22 +103,43 @@ def test_clear_cache(monkeypatch, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["summary", "missing.keras"], "There is no file 'missing.keras'"),
-        (["summary", "{not_a_model}"], "recurrax: "),
+        (["summary", "{folder}"], "is not a file"),
+        (["summary", "{folder}/notes.txt"], "notes.txt'. The file is not a zip archive"),
         (["explain", "{file}", "--timesteps", "0"], "must be positive"),
-        (["view", "{file}", "{not_a_model}"], "must be a .npy or a .csv"),
+        (["view", "{file}", "{folder}/notes.txt"], "must be a .npy, a .npz or a .csv"),
         (["view", "{file}", "missing.csv"], "There is no file 'missing.csv'"),
+        (["view", "{file}", "{folder}/folder.csv"], "folder.csv': Is a directory"),
+        (["view", "{file}", "{folder}/empty.csv"], "holds no samples"),
+        (["view", "{file}", "{folder}/empty.npy"], "not a .npy file of numbers"),
+        (["view", "{file}", "{folder}/flat.npy"], "array of shape (3,)"),
+        (["view", "{file}", "{folder}/uneven.npz"], "numbers of samples: a 2, b 1"),
+        (["view", "{file}", "missing.csv", "--samples", "0"], "must be positive"),
         (["convert", "{file}", "out.zip"], "must end in .keras"),
+        (["convert", "{file}", "{folder}/folder.csv/a.keras/b.onnx"], "there is no folder"),
         (["demo", "--epochs", "0"], "must be positive"),
     ],
 )
 def test_a_mistake_is_explained_without_a_traceback(file, tmp_path, capsys, arguments, message):
-    wrong = tmp_path / "notes.txt"
-    wrong.write_text("no model")
-    filled = [a.format(file=file, not_a_model=wrong) for a in arguments]
+    (tmp_path / "notes.txt").write_text("no model")
+    (tmp_path / "folder.csv").mkdir()
+    for name in ("empty.csv", "empty.npy"):
+        (tmp_path / name).touch()
+    np.save(tmp_path / "flat.npy", np.arange(3))
+    np.savez(tmp_path / "uneven.npz", a=np.ones((2, 3)), b=np.ones((1, 3)))
+    filled = [a.format(file=file, folder=tmp_path) for a in arguments]
     assert main(filled) == 1
     printed = capsys.readouterr()
     assert message in printed.err
     assert "Traceback" not in printed.err + printed.out
+
+
+def test_a_person_who_stops_it_sees_no_traceback(monkeypatch, capsys):
+    def stopped():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("recurrax.__main__.info", stopped)
+    assert main(["info"]) == 130
+    assert capsys.readouterr().err == ""
 
 
 def test_wrong_arguments_exit_with_2(capsys):

@@ -5,10 +5,15 @@ import importlib.metadata
 import platform
 import shutil
 import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+_DATA = (
+    ".npy of (samples, timesteps, ...); .npz of one such array for each input, by its name; .csv "
+    "of one sample a line, of ids"
+)
 _ENDINGS = (".keras", ".weights.h5", ".safetensors", ".onnx")
 
 
@@ -23,23 +28,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: those of the command line where None.
 
     Returns:
-        The exit code: 0, or 1 for a mistake that is explained on standard error. argparse exits
-        with 2 where the arguments themselves are wrong.
+        The exit code: 0, 1 for a mistake that is explained on standard error, 130 when stopped by
+        the keyboard. argparse exits with 2 where the arguments themselves are wrong.
     """
     options = vars(_parser().parse_args(arguments))
     command: Callable[..., None] = options.pop("command")
     try:
         command(**options)
     except (Mistake, ValueError, OSError, ImportError) as error:
-        print(f"recurrax: {error}", file=sys.stderr)
+        print(f"recurrax: {_told(error)}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
+
+
+def _told(error: Exception) -> str:
+    """What went wrong, in words alone."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{str(error.filename)!r}: {error.strerror}."
+    return str(error)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="recurrax", description="The Keras recurrent API on JAX, where the loop is a compiler."
     )
+    version = importlib.metadata.version("recurrax")
+    parser.add_argument("--version", action="version", version=f"recurrax {version}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Callable[..., None], text: str) -> argparse.ArgumentParser:
@@ -62,9 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
     made = add("view", view, "Write a web page that shows what a model does over some samples.")
     made.add_argument("file", metavar="FILE.keras", type=Path)
-    made.add_argument(
-        "data", metavar="DATA", type=Path, help=".npy of (samples, timesteps, ...), or .csv of ids"
-    )
+    made.add_argument("data", metavar="DATA", type=Path, help=_DATA)
     made.add_argument("--out", type=Path, default=Path("view.html"), help="the page to write")
     made.add_argument("--samples", type=int, default=20, help="show the first so many")
     made.add_argument("--labels", help="names of the model's outputs, separated by commas")
@@ -84,7 +98,10 @@ def _load(file: Path) -> Any:
 
     if not file.exists():
         raise Mistake(f"There is no file {str(file)!r}.")
-    return saving.load_model(str(file), compile=False)
+    try:
+        return saving.load_model(str(file), compile=False)
+    except ValueError as error:
+        raise Mistake(f"Cannot load {str(file)!r}. {error}") from None
 
 
 def info() -> None:
@@ -129,9 +146,14 @@ def view(
     """Write the page of a model over the samples in a file."""
     from recurrax.view import page
 
+    if samples < 1:
+        raise Mistake("--samples must be positive.")
     model = _load(file)
+    given = _samples(data)[:samples]
+    if not given:
+        raise Mistake(f"{str(data)!r} holds no samples.")
     names = None if labels is None else labels.split(",")
-    page(model, _samples(data)[:samples], out, labels=names, language=language)
+    page(model, given, out, labels=names, language=language)
     print(f"Open {out} in a browser.")
 
 
@@ -140,23 +162,33 @@ def _samples(data: Path) -> list[Any]:
 
     if not data.exists():
         raise Mistake(f"There is no file {str(data)!r}.")
-    if data.suffix == ".npy":
-        array = np.load(data, allow_pickle=False)
-        if array.ndim < 2:
-            raise Mistake(
-                f"{str(data)!r} holds an array of shape {array.shape}, but (samples, timesteps, "
-                "...) is needed."
-            )
-        return list(array)
+    if data.suffix not in (".npy", ".npz", ".csv"):
+        raise Mistake(f"DATA must be a .npy, a .npz or a .csv file, but is {str(data)!r}.")
     if data.suffix == ".csv":
-        lines = [line for line in data.read_text("utf-8").splitlines() if line.strip()]
         try:
+            lines = [line for line in data.read_text("utf-8").splitlines() if line.strip()]
             return [np.array([int(value) for value in line.split(",")]) for line in lines]
         except ValueError as error:
             raise Mistake(
                 f"{str(data)!r} must hold one sample a line, of integers: {error}."
             ) from None
-    raise Mistake(f"DATA must be a .npy or a .csv file, but is {str(data)!r}.")
+    try:
+        found = np.load(data, allow_pickle=False)
+        arrays = {"": found} if data.suffix == ".npy" else dict(found)
+    except (ValueError, EOFError, zipfile.BadZipFile):
+        raise Mistake(f"{str(data)!r} is not a {data.suffix} file of numbers.") from None
+    for name, array in arrays.items():
+        if array.ndim < 2:
+            raise Mistake(
+                f"{str(data)!r} holds an array {name}{' ' if name else ''}of shape {array.shape}, "
+                "but (samples, timesteps, ...) is needed."
+            )
+    if len(arrays) <= 1:
+        return [sample for array in arrays.values() for sample in array]
+    if len({len(array) for array in arrays.values()}) > 1:
+        sizes = ", ".join(f"{name} {len(array)}" for name, array in arrays.items())
+        raise Mistake(f"{str(data)!r} holds different numbers of samples: {sizes}.")
+    return [dict(zip(arrays, sample, strict=True)) for sample in zip(*arrays.values(), strict=True)]
 
 
 def convert(source: Path, target: Path, force: bool) -> None:
@@ -166,15 +198,15 @@ def convert(source: Path, target: Path, force: bool) -> None:
     if target.exists() and not force:
         raise Mistake(f"{str(target)!r} is there already: give --force to replace it.")
     model = _load(source)
-    what = "weights"
-    if target.suffix == ".keras":
-        what = "model"
-        model.save(str(target))
-    elif target.suffix == ".onnx":
-        what = "model, for inference,"
-        model.export(str(target))
-    else:
-        model.save_weights(str(target))
+    writers = {
+        ".keras": ("model", model.save),
+        ".onnx": ("model, for inference,", model.export),
+    }
+    what, write = writers.get(target.suffix, ("weights", model.save_weights))
+    try:
+        write(str(target))
+    except OSError as error:
+        raise Mistake(f"Cannot write {str(target)!r}: {error.strerror or error}.") from None
     print(f"Wrote the {what} to {target} ({target.stat().st_size / 2**20:.2f} MB).")
 
 
@@ -187,7 +219,10 @@ def clear_cache() -> None:
         print("There is no cache.")
         return
     number = len([*folder.iterdir()])
-    shutil.rmtree(folder)
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise Mistake(f"Cannot remove {str(folder)!r}: {error.strerror or error}.") from None
     print(f"Removed {number} compiled loops from {folder}.")
 
 

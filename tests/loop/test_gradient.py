@@ -95,29 +95,31 @@ class Case:
 
     f: object
     shape: tuple[int, ...]
-    accumulated: bool
+    how: str
 
 
 CASES = {
-    "product": Case(lambda w: lambda h, x: (jnp.tanh(h @ w + x), h), (UNITS, UNITS), False),
-    "twice": Case(lambda w: lambda h, x: (jnp.tanh(h @ w @ w + x), h), (UNITS, UNITS), False),
-    "transposed": Case(lambda w: lambda h, x: (jnp.tanh(h @ w.T + x), h), (UNITS, UNITS), False),
-    "from the left": Case(
-        lambda w: lambda h, x: (jnp.tanh((w @ h.T).T + x), h), (UNITS, UNITS), False
+    "product": Case(lambda w: lambda h, x: (jnp.tanh(h @ w + x), h), (UNITS, UNITS), "gathered"),
+    "twice": Case(lambda w: lambda h, x: (jnp.tanh(h @ w @ w + x), h), (UNITS, UNITS), "gathered"),
+    "transposed": Case(
+        lambda w: lambda h, x: (jnp.tanh(h @ w.T + x), h), (UNITS, UNITS), "gathered"
     ),
-    "bias": Case(lambda w: lambda h, x: (jnp.tanh(h + x + w), h), (UNITS,), False),
-    "gain": Case(lambda w: lambda h, x: (jnp.tanh(h * w + x), h), (UNITS,), False),
-    "scalar": Case(lambda w: lambda h, x: (jnp.tanh(h * w + x), h), (), False),
+    "from the left": Case(
+        lambda w: lambda h, x: (jnp.tanh((w @ h.T).T + x), h), (UNITS, UNITS), "gathered"
+    ),
+    "bias": Case(lambda w: lambda h, x: (jnp.tanh(h + x + w), h), (UNITS,), "summed"),
+    "gain": Case(lambda w: lambda h, x: (jnp.tanh(h * w + x), h), (UNITS,), "summed"),
+    "scalar": Case(lambda w: lambda h, x: (jnp.tanh(h * w + x), h), (), "summed"),
     "steered by the state": Case(
-        lambda w: lambda h, x: (jnp.tanh(h @ (w * h.mean()) + x), h), (UNITS, UNITS), True
+        lambda w: lambda h, x: (jnp.tanh(h @ (w * h.mean()) + x), h), (UNITS, UNITS), "accumulated"
     ),
     "weight as it is": Case(
-        lambda w: lambda h, x: (jnp.where(x > 0, w, jnp.tanh(h)), h), (BATCH, UNITS), True
+        lambda w: lambda h, x: (jnp.where(x > 0, w, jnp.tanh(h)), h), (BATCH, UNITS), "accumulated"
     ),
     "both": Case(
         lambda w: lambda h, x: (jnp.tanh(h @ w + x + (w * h.sum()).sum()), h),
         (UNITS, UNITS),
-        True,
+        "accumulated",
     ),
 }
 
@@ -128,7 +130,8 @@ def test_gradients_are_gathered_where_they_can_be(case):
     h = jnp.ones((BATCH, UNITS)) / 2
     xs = jax.random.normal(jax.random.key(2), (LENGTH, BATCH, UNITS))
     told = recurrax.explain(case.f(w), h, xs)
-    assert told.accumulated == int(case.accumulated)
+    counts = {how: getattr(told, how) for how in ("gathered", "summed", "accumulated")}
+    assert counts == {**dict.fromkeys(counts, 0), case.how: 1}
 
     def gradient(scan):
         return jax.grad(lambda w, h, xs: scan(case.f(w), h, xs)[1].sum(), argnums=(0, 1, 2))(
@@ -168,3 +171,42 @@ def test_long_sums_of_gains_stay_exact():
     with jax.enable_x64(True):
         double = np.asarray(gradient(jnp.float64))
     np.testing.assert_allclose(single, double, rtol=1e-5)
+
+
+@pytest.mark.parametrize("runner", ["native", "xla"])
+def test_sums_over_steps_and_rows_are_exact(runner):
+    """Gradients of biases and gains over 1,000 steps of odd sizes, to float32 rounding."""
+    rows, units, length = 5, 19, 1000
+    keys = jax.random.split(jax.random.key(3), 3)
+    w = [0.5 * jax.random.normal(keys[0], (units,)), jnp.ones(units)]
+    xs = jax.random.normal(keys[1], (length, rows, units))
+    toward = jax.random.normal(keys[2], (length, rows, units))
+
+    def loss(w, xs, segments=None):
+        bias, gain = w
+
+        def step(h, x):
+            z = 0.5 * h + x
+            h = jnp.tanh(z * jax.lax.rsqrt((z * z).mean(-1, keepdims=True) + 0.1) * gain + bias)
+            return h, h
+
+        start = jnp.zeros(xs.shape[1:], xs.dtype)
+        ys = recurrax.scan(step, start, xs, runner=runner, segments=segments)[1]
+        return (ys * toward[: len(xs)].astype(xs.dtype)).sum()
+
+    gradients = jax.jit(jax.grad(loss, argnums=(0, 1)), static_argnums=2)
+    ours = gradients(w, xs)
+    with jax.enable_x64(True):
+        exact = gradients([p.astype(jnp.float64) for p in w], xs.astype(jnp.float64))
+    for a, b in zip(ours[0], exact[0], strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * np.abs(b).max())
+    assert_same(gradients(w, xs, 7), ours, 1e-6)
+    assert [g.tolist() for g in gradients(w, xs[:0])[0]] == [[0.0] * units] * 2
+
+    # Groups of rows, one with a NaN: it reaches its group's sums and its row's inputs alone.
+    twice = xs[:20, None].repeat(2, 1).at[3, 1, 2, 0].set(jnp.nan)
+    sums, d_xs = jax.jit(jax.vmap(jax.grad(loss, argnums=(0, 1)), in_axes=(None, 1)))(w, twice)
+    assert_same(([s[0] for s in sums], d_xs[0]), gradients(w, xs[:20]), 1e-6)
+    assert all(np.isnan(s[1]).all() for s in sums)
+    others = [0, 1, 3, 4]
+    np.testing.assert_array_equal(d_xs[1][:, others], d_xs[0][:, others])

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 import recurrax
 from recurrax.loop import split, step
@@ -46,9 +47,52 @@ def test_steps_with_nested_programs_are_compared_in_depth():
     assert core_of(nested(2.0)) is not core_of(nested(3.0))
 
 
-def test_a_call_outside_jit_compiles_once():
+def with_rule(slope, symbolic_zeros=False):
+    """A step with a derivative of its own, written anew at each call as in a cell's `call`."""
+
+    @jax.custom_jvp
+    def gate(z):
+        return jnp.tanh(z)
+
+    def rule(primals, tangents):
+        if symbolic_zeros:
+            return gate(*primals), jnp.zeros_like(primals[0])
+        return gate(*primals), slope * tangents[0]
+
+    gate.defjvp(rule, symbolic_zeros=symbolic_zeros)
+    return lambda h, x: (gate(h @ W + x), None)
+
+
+def test_steps_with_derivatives_of_their_own_are_compared_with_their_rules():
+    def relu(h, x):
+        return jax.nn.relu(h @ W + x), None
+
+    assert core_of(relu) is core_of(lambda h, x: (jax.nn.relu(h @ W + x), None))
+    assert core_of(with_rule(2.0)) is core_of(with_rule(2.0))
+    assert core_of(with_rule(2.0)) is not core_of(with_rule(3.0))
+    # Such a rule may do anything for each pattern of zeros: it is never taken for another.
+    assert core_of(with_rule(2.0, True)) is not core_of(with_rule(2.0, True))
+
+
+def test_a_rule_that_fails_fails_only_where_it_is_asked_for():
+    @jax.custom_jvp
+    def forward_only(z):
+        return jnp.sin(z)
+
+    @forward_only.defjvp
+    def _(primals, tangents):
+        raise NotImplementedError("no derivative")
+
+    def f(h, x):
+        return forward_only(h @ W + x), None
+
+    assert recurrax.scan(f, XS[0], XS)[0].shape == (2, 3)
+
+
+@pytest.mark.parametrize("step_of", [linear, with_rule])
+def test_a_call_outside_jit_compiles_once(step_of):
     for _ in range(2):
-        jax.grad(lambda h: recurrax.scan(linear(7.0), h, XS)[0].sum())(XS[0])
+        jax.grad(lambda h: recurrax.scan(step_of(7.0), h, XS)[0].sum())(XS[0])
         known = loop_p.impl._cache_size()
-    jax.grad(lambda h: recurrax.scan(linear(7.0), h, XS)[0].sum())(XS[0])
+    jax.grad(lambda h: recurrax.scan(step_of(7.0), h, XS)[0].sum())(XS[0])
     assert loop_p.impl._cache_size() == known

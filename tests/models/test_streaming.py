@@ -1,12 +1,17 @@
 """Streams against the model on the whole sequence."""
 
+import concurrent.futures
+import tracemalloc
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import recurrax as keras
 from recurrax import layers
-from recurrax.models import host_step
+from recurrax.loop.native.unsupported import Unsupported
+from recurrax.loop.runners import straight
+from recurrax.models import host_step, native_step, streaming
 
 
 def _x(*shape: int) -> np.ndarray:
@@ -23,6 +28,16 @@ def _streamed(model, x):
     return [stream.step(x[:, t]) for t in range(x.shape[1])], stream
 
 
+@pytest.fixture
+def without_native(monkeypatch):
+    """No step has a native form."""
+
+    def refuse(*_):
+        raise Unsupported("refused")
+
+    monkeypatch.setattr(native_step, "compile_step", refuse)
+
+
 class Counter(layers.Layer):
     """A running mean whose number of steps is a weight that the step itself changes."""
 
@@ -37,19 +52,18 @@ class Counter(layers.Layer):
         return mean * 2, [mean]
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [
-        lambda: layers.LSTM(5),
-        lambda: layers.LSTM(5, return_sequences=True, activation="relu"),
-        lambda: layers.GRU(5),
-        lambda: layers.GRU(5, reset_after=False, return_sequences=True),
-        lambda: layers.SimpleRNN(5, activation="softsign"),
-        lambda: layers.LSTM(5, stateful=True),
-        lambda: layers.RNN(Counter(), return_sequences=True),
-    ],
-)
-def test_equals_the_whole_sequence(layer):
+LAYERS = {
+    "LSTM": lambda: layers.LSTM(5),
+    "LSTM of sequences": lambda: layers.LSTM(5, return_sequences=True, activation="relu"),
+    "GRU": lambda: layers.GRU(5),
+    "GRU of sequences": lambda: layers.GRU(5, reset_after=False, return_sequences=True),
+    "SimpleRNN": lambda: layers.SimpleRNN(5, activation="softsign"),
+    "stateful": lambda: layers.LSTM(5, stateful=True),
+    "a cell that counts": lambda: layers.RNN(Counter(), return_sequences=True),
+}
+
+
+def _assert_equals_the_whole_sequence(layer, runner):
     model = keras.Sequential([keras.Input(batch_shape=(2, None, 3)), layer()])
     x = _x(2, 6, 3)
     model(x)
@@ -57,16 +71,26 @@ def test_equals_the_whole_sequence(layer):
     for variable in model.non_trainable_variables:
         variable.assign(np.zeros(variable.shape))
     steps, stream = _streamed(model, x)
-    assert stream.runner == "numpy"
+    assert stream.runner == runner
     np.testing.assert_allclose(steps[-1], _last(model, x), atol=1e-6)
 
 
-@pytest.mark.parametrize("rows", [1, 40])
-def test_a_deep_model_with_masks_on_either_runner(rows):
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+def test_equals_the_whole_sequence(layer):
+    _assert_equals_the_whole_sequence(layer, "native")
+
+
+@pytest.mark.parametrize("name", ["GRU of sequences", "a cell that counts"])
+def test_equals_the_whole_sequence_in_numpy(name, without_native):
+    _assert_equals_the_whole_sequence(LAYERS[name], "numpy (refused)")
+
+
+def _assert_deep_model_with_masks(rows, runner):
     model = keras.Sequential(
         [
             layers.Embedding(9, 4, mask_zero=True),
             layers.GRU(5, return_sequences=True),
+            layers.BatchNormalization(),
             layers.Dropout(0.5),
             layers.LSTM(6),
             layers.Dense(3, "softmax"),
@@ -75,14 +99,24 @@ def test_a_deep_model_with_masks_on_either_runner(rows):
     ids = np.random.default_rng(0).integers(0, 9, (rows, 7))
     ids[0, [0, 3, 6]] = 0
     steps, stream = _streamed(model, ids)
-    assert stream.runner == ("numpy" if rows == 1 else "xla (more than 16 rows)")
+    assert stream.runner == runner
     for t, y in list(enumerate(steps))[::3]:
         np.testing.assert_allclose(y, model(ids[:, : t + 1]), atol=1e-6)
     with pytest.raises(ValueError, match="integers from 0 to 8"):
         stream.step(np.full(rows, 9))
 
 
-def test_what_numpy_is_not_asked_to_do_is_compiled():
+@pytest.mark.parametrize("rows", [1, 40])
+def test_a_deep_model_with_masks(rows):
+    _assert_deep_model_with_masks(rows, "native")
+
+
+@pytest.mark.parametrize(("rows", "runner"), [(1, "numpy"), (40, "xla")])
+def test_a_deep_model_with_masks_on_the_other_runners(rows, runner, without_native):
+    _assert_deep_model_with_masks(rows, f"{runner} (refused)")
+
+
+def test_what_neither_machine_code_nor_numpy_does_is_compiled_by_xla():
     class Sorting(layers.Layer):
         state_size = output_size = 3
 
@@ -95,6 +129,75 @@ def test_what_numpy_is_not_asked_to_do_is_compiled():
     steps, stream = _streamed(model, x)
     assert stream.runner == "xla (operation sort)"
     np.testing.assert_allclose(steps[-1], model(x), atol=1e-6)
+    limit = streaming.NATIVE_ROWS
+    assert model.stream(limit + 1).runner == f"xla (more than {limit} rows)"
+
+
+def test_several_inputs_and_outputs():
+    a, b = keras.Input((None, 3)), keras.Input((None, 2))
+    h, *states = layers.LSTM(4, return_state=True, name="memory")(layers.Concatenate()([a, b]))
+    model = keras.Model([a, b], [layers.Dense(2)(h), states])
+    xs = [_x(1, 5, 3), _x(1, 5, 2)]
+    stream = model.stream()
+    outputs = None
+    for t in range(5):
+        outputs = stream.step([x[:, t] for x in xs])
+    y, (_, c) = outputs
+    expected, (_, expected_c) = model(xs)
+    np.testing.assert_allclose(y, expected, atol=1e-6)
+    np.testing.assert_allclose(c, expected_c, atol=1e-6)
+    before = stream.state
+    for wrong in ([xs[0][:, 0]], [xs[0][:, 0], xs[0][:, 0]], [x[:, 0] for x in (*xs, xs[1])]):
+        with pytest.raises(ValueError, match=r"shape \(1, 3\), \(1, 2\)"):
+            stream.step(wrong)
+    np.testing.assert_array_equal(stream.state["memory"], before["memory"])
+
+
+def test_the_weights_are_those_of_the_stream_s_making():
+    model = keras.Sequential([keras.Input((None, 3)), layers.GRU(4)])
+    x = _x(1, 2, 3)
+    stream = model.stream()
+    y = stream.step(x[:, 0])
+    stream.reset()
+    model.set_weights([weight + 1 for weight in model.get_weights()])
+    np.testing.assert_array_equal(stream.step(x[:, 0]), y)
+    np.testing.assert_allclose(model.stream().step(x[:, 0]), model(x[:, :1]), atol=1e-6)
+
+
+def test_copies_run_side_by_side(monkeypatch):
+    monkeypatch.setattr(straight, "_LONG_STEP", 0)  # Python's lock is given up
+    model = keras.Sequential([keras.Input((None, 3)), layers.LSTM(64)])
+    x = _x(1, 200, 3)
+    streams = [model.stream()]
+    streams += [streams[0].copy() for _ in range(3)]
+
+    def last(stream):
+        return [stream.step(x[:, t]) for t in range(x.shape[1])][-1]
+
+    alone = last(streams[0].copy())
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for y in pool.map(last, streams):
+            np.testing.assert_array_equal(y, alone)
+
+
+def test_a_long_stream_keeps_its_memory_and_fades_to_zero():
+    weak = keras.initializers.Orthogonal(0.1, seed=0)
+    memory = layers.LSTM(4, recurrent_initializer=weak, name="memory")
+    model = keras.Sequential([keras.Input((None, 3)), memory])
+    stream, x = model.stream(), _x(1, 3)
+    stream.step(x)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(10_000):
+            stream.step(x)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 10_000  # bytes
+    for _ in range(1000):
+        stream.step(np.zeros((1, 3)))
+    np.testing.assert_array_equal(stream.state["memory"], 0)  # no denormal numbers, which are slow
 
 
 def test_a_stateful_layer_keeps_its_own_states():

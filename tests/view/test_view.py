@@ -153,6 +153,33 @@ def test_gradient_flow_is_the_gradient_of_the_loss(model):
     assert _labels(axes) == list("123456")
 
 
+def test_two_calls_of_a_layer_and_layers_of_different_lengths():
+    long, short = keras.Input((None, 3)), keras.Input((None, 3))
+    reader = layers.SimpleRNN(4, name="reader")
+    writer = layers.SimpleRNN(4, return_sequences=True, name="writer")
+    start = reader(long)
+    both = keras.Model([long, short], [writer(short, initial_state=start), reader(short)])
+    x = [_x(1, 6, 3), _x(1, 4, 3)]
+    found = view.states(both, x)
+    assert [(name, values["h"].shape) for name, values in found.items()] == [
+        ("reader", (1, 6, 4)),
+        ("writer", (1, 4, 4)),
+        ("reader (2)", (1, 4, 4)),
+    ]
+    np.testing.assert_allclose(found["reader (2)"]["h"][:, -1], both(x)[1], atol=1e-6)
+
+    def loss(_, outputs):
+        return outputs[0].sum()
+
+    flow = view.gradient_flow(both, x, None, loss)
+    assert flow["reader"].all()
+    assert not flow["reader (2)"].any()  # the loss does not look at it
+    (axes,) = view.plot_gradient_flow(both, x, None, loss).axes
+    assert [len(line.get_xdata()) for line in axes.get_lines()] == [6, 4, 4]
+    with pytest.raises(ValueError, match=r"reader 6, writer 4, reader \(2\) 4"):
+        view.plot_gradient_flow(both, x, None, loss, tokens="123456")
+
+
 def test_plot_history_and_weights(model):
     figure = view.plot_history({"loss": [2, 1], "val_loss": [3, 2], "accuracy": [0.1, 0.2]})
     loss, accuracy = figure.axes
@@ -187,12 +214,13 @@ def test_page(model, tmp_path):
     )
     data = _data(path)
     assert data["title"] == "</script>"
-    assert [s["tokens"] for s in data["samples"]] == [["a", "b"], ["a", "b", "c"]]
+    read = [[text["tokens"] for text in s["texts"]] for s in data["samples"]]
+    assert read == [[["a", "b"]], [["a", "b", "c"]]]
     prediction = np.asarray(model(_x(3, 3)[None, :2]))[0]
-    shown = data["samples"][1]["predictions"][1]
+    shown = data["samples"][1]["outputs"][0]["steps"][1]
     assert shown["shares"]
     assert shown["top"][0] == [int(prediction.argmax()), round(float(prediction.max()), 4)]
-    assert next(iter(data["samples"][0]["layers"]["upper"])) == "h"
+    assert next(iter(data["samples"][0]["layers"]["upper"]["values"])) == "h"
     with pytest.raises(ValueError, match="2 outputs"):
         view.page(model, texts, path, encode=lambda text: _x(len(text), 3), labels=["one"])
     with pytest.raises(ValueError, match="3 tokens"):
@@ -206,7 +234,91 @@ def test_page(model, tmp_path):
 def test_page_of_a_model_that_cannot_go_step_by_step(tmp_path):
     model = keras.Sequential([keras.Input((None, 3)), layers.LSTM(4, go_backwards=True)])
     data = _data(view.page(model, [_x(3, 3)], tmp_path / "out.html"))
-    predictions = data["samples"][0]["predictions"]
-    assert predictions[:2] == [None, None]
-    assert not predictions[2]["shares"]
-    assert data["samples"][0]["tokens"] == ["0", "1", "2"]
+    (sample,) = data["samples"]
+    (output,) = sample["outputs"]
+    assert "steps" not in output
+    assert not output["last"]["shares"]
+    assert sample["texts"] == [{"name": None, "tokens": ["0", "1", "2"]}]
+
+
+@pytest.fixture(scope="module")
+def translator():
+    source, target = (keras.Input((None,), dtype="int32", name=n) for n in ("source", "target"))
+    letters = layers.Embedding(5, 4)
+    _, state = layers.GRU(4, return_state=True, name="encoder")(letters(source))
+    written = layers.GRU(4, return_sequences=True, name="decoder")(
+        letters(target), initial_state=[state]
+    )
+    outputs = {"letter": layers.Dense(5, "softmax")(written), "long": layers.Dense(1)(state)}
+    return keras.Model([source, target], outputs)
+
+
+def _ids(text):
+    return ["abcde".index(letter) for letter in text]
+
+
+def test_page_of_a_model_with_two_inputs_and_two_outputs(translator, tmp_path):
+    data = _data(
+        view.page(
+            translator,
+            [("abc", "de"), ("ab", "ab")],
+            tmp_path / "out.html",
+            encode=lambda pair: {"target": _ids(pair[1]), "source": _ids(pair[0])},
+            labels={"letter": "abcde"},
+        )
+    )
+    for sample, pair in zip(data["samples"], [("abc", "de"), ("ab", "ab")], strict=True):
+        assert sample["texts"] == [
+            {"name": "source", "tokens": list(pair[0])},
+            {"name": "target", "tokens": list(pair[1])},
+        ]
+        # Also where both are as long, the graph tells which layer reads what.
+        assert {name: layer["over"] for name, layer in sample["layers"].items()} == {
+            "encoder": 0,
+            "decoder": 1,
+        }
+        expected = translator([np.array([_ids(text)]) for text in pair])
+        letter, long = sample["outputs"]
+        assert (letter["name"], letter["over"]) == ("letter", 1)
+        for step, y in zip(letter["steps"], np.asarray(expected["letter"][0]), strict=True):
+            assert step["top"][0] == [int(y.argmax()), round(float(y.max()), 4)]
+        assert long["last"]["top"] == [[0, round(float(expected["long"][0, 0]), 4)]]
+    assert data["labels"] == [list("abcde"), None]
+
+
+def test_page_of_a_stream_with_two_inputs_and_of_a_pooled_sequence(tmp_path):
+    a, b = keras.Input((None, 3)), keras.Input((None, 3))
+    one = layers.Dense(2, name="one")(layers.SimpleRNN(4)(a))
+    model = keras.Model([a, b], [one, layers.SimpleRNN(4)(b)])
+    x = _x(2, 4, 3)
+    (sample,) = _data(view.page(model, [list(x)], tmp_path / "out.html"))["samples"]
+    expected = np.asarray(model([x[:1, :2], x[1:, :2]])[0])[0]
+    first = sample["outputs"][0]
+    assert (first["name"], first["over"]) == ("one", -1)
+    np.testing.assert_allclose([v for _, v in first["steps"][1]["top"]], expected, atol=1e-4)
+    assert [layer["over"] for layer in sample["layers"].values()] == [0, 1]
+
+    model = keras.Sequential(
+        [keras.Input((8, 3)), layers.MaxPooling1D(2), layers.GRU(4, name="reader")]
+    )
+    (sample,) = _data(view.page(model, [_x(8, 3)], tmp_path / "out.html"))["samples"]
+    over = sample["layers"]["reader"]["over"]
+    assert sample["texts"][over] == {"name": "", "tokens": ["0", "1", "2", "3"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (np.arange(3), {}, "Sample 0 is a ndarray: page.. expected one array for each input"),
+        (([1], [2], [3]), {}, "tuple of 3: page.. expected .* source, target"),
+        ({"sauce": [1]}, {}, "inputs sauce: page.. expected .* source, target"),
+        (([1, 2], [3]), {"tokens": lambda _: ["ab"]}, "gave 1 lists for sample 0"),
+        (([1, 2], [3]), {"tokens": lambda _: ["ab", "cd"]}, "1 steps in the input 'target', but 2"),
+        (([1, 2], [3]), {"labels": "abcde"}, "outputs letter, long: .* dictionary"),
+        (([1, 2], [3]), {"labels": {"leter": "abcde"}}, "keys leter, but .* letter, long"),
+        (([1, 2], [3]), {"labels": {"letter": "abc"}}, "3 names, but the model has 5 outputs"),
+    ],
+)
+def test_page_says_which_input_is_wrong(translator, tmp_path, text, options, message):
+    with pytest.raises(ValueError, match=message):
+        view.page(translator, [text], tmp_path / "out.html", **options)

@@ -70,12 +70,15 @@ class Embedding(Layer):
     def check_values(self, inputs: Any) -> None:
         """Raise ValueError for integers outside the table, which JAX would clamp silently."""
         ids = np.asarray(inputs)
-        if ids.size and (ids.min() < 0 or ids.max() >= self.input_dim):
-            wrong = ids.min() if ids.min() < 0 else ids.max()
+        if ids.size == 1:  # a stream's: two reductions would take a good part of its step
+            low = high = ids.item()
+        else:
+            low, high = ids.min(initial=0), ids.max(initial=0)
+        if low < 0 or high >= self.input_dim:
             raise ValueError(
                 f"Embedding {self.name!r} has input_dim={self.input_dim}, so its inputs must be "
-                f"integers from 0 to {self.input_dim - 1}, but got {wrong}: make the layer with "
-                f"input_dim={int(ids.max()) + 1}, or mend the data."
+                f"integers from 0 to {self.input_dim - 1}, but got {low if low < 0 else high}: "
+                f"make the layer with input_dim={int(high) + 1}, or mend the data."
             )
 
     def call(self, inputs: Int[Array, "*batch"]) -> Float[Array, "*batch features"]:

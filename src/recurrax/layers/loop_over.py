@@ -26,6 +26,7 @@ def loop(
     training: bool,
     starts_at_zero: bool,
     constants: Any = None,
+    recorded: str = "",
 ) -> tuple[Any, list[Any]]:
     """Run `layer.cell` over `sequences`.
 
@@ -37,6 +38,7 @@ def loop(
         training: handed to the cell.
         starts_at_zero: whether `initial` is known to be zeros.
         constants: handed to the cell at every step.
+        recorded: the name that what the cell records is kept under; the layer's where empty.
 
     Returns:
         The outputs, (batch, timesteps, ...) or those of the last step, and the last states.
@@ -97,7 +99,7 @@ def loop(
     for loss in losses:
         layer.add_loss(loss.sum())
     for name, values in zip(names, found or [], strict=True):
-        record(f"{layer.name}/{name}", jnp.swapaxes(values, 0, 1))
+        record(f"{recorded or layer.name}/{name}", jnp.swapaxes(values, 0, 1))
     (position,) = output_is_state
     if carried.is_carrying() and time_mask is not None and position is None:
         raise ValueError(

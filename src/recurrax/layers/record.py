@@ -27,6 +27,15 @@ def record(name: str, value: Any) -> Any:
     return value
 
 
+def name_of_call(name: str) -> str:
+    """What the values of a layer's call are recorded under: "name (2)" for its second call."""
+    found, number, title = _context.found or {}, 1, name
+    while any(key.startswith(f"{title}/") for key in found):
+        number += 1
+        title = f"{name} ({number})"
+    return title
+
+
 def is_recording() -> bool:
     return _context.found is not None
 

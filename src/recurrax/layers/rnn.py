@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from recurrax.layers import carried, cells, loop_over, masked
 from recurrax.layers.cell import batch_of
 from recurrax.layers.layer import Layer
-from recurrax.layers.record import record
+from recurrax.layers.record import name_of_call, record
 from recurrax.layers.shapes import leaf_shapes, map_shapes
 from recurrax.layers.stacked_cells import StackedRNNCells
 from recurrax.registry import serializable
@@ -173,13 +173,14 @@ class RNN(Layer):
         constants: Any = None,
     ) -> Any:
         mask = masked.one_mask(mask)
+        recorded = name_of_call(self.name)
         if not isinstance(sequences, list | tuple | dict):
-            sequences = record(f"{self.name}/inputs", sequences)
+            sequences = record(f"{recorded}/inputs", sequences)
         first = jax.tree.leaves(sequences)[0]
         masked.check_mask(mask, first.shape[:2], self.name)
         initial, given = self._initial_state(initial_state, first.shape[0])
         outputs, states = loop_over.loop(
-            self, sequences, initial, mask, training, not given, constants
+            self, sequences, initial, mask, training, not given, constants, recorded
         )
         if carried.is_carrying():
             carried.carry(self, states)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
-from recurrax.loop import jaxprs, kept, operations
+from recurrax.loop import gates, jaxprs, kept, operations
 from recurrax.loop.body import Body
 from recurrax.loop.jaxprs import Atom
 
@@ -98,7 +98,7 @@ class _Taps:
         self._at: dict[int, list[tuple[int, int, int | None]]] = {}
         # Values that are made of consts alone, inside the loop.
         still = set(jaxpr.invars[: body.num_consts])
-        sums = {id(e): k.value for k in keep for e in k.eqns}
+        sums = {id(e): k.root for k in keep for e in k.eqns}
 
         for eqn in jaxpr.eqns:
             for position, v in enumerate(eqn.invars):
@@ -146,6 +146,8 @@ class _Taps:
 
 def joint(body: Body, wanted: Sequence[bool]) -> Joint:
     """Trace one step of `body` forward and back, for gradients of the `wanted` inputs."""
+    roots = tuple(k.root for k in kept.find(body.jaxpr.jaxpr))
+    body = gates.joined(body, roots)
     jaxpr = body.jaxpr.jaxpr
     m, n = body.num_consts, body.num_consts + body.num_carry
     const_vars, carry_vars, x_vars = jaxpr.invars[:m], jaxpr.invars[m:n], jaxpr.invars[n:]
@@ -184,6 +186,10 @@ def joint(body: Body, wanted: Sequence[bool]) -> Joint:
                         operands[position] = _with_tangent(spread, sums[own])
                 outputs = jaxprs.bind(jaxpr, eqn, operands)
                 value = eqn.outvars[0] if eqn.outvars else None
+                if value in kept_of and keep[kept_of[value]].activations:
+                    k = keep[kept_of[value]]
+                    made = kept_values[kept_of[value]]
+                    return [gates.kept_in_place(k.activations, made, env[k.root])]
                 if value in taps_at.spreads:
                     return [_with_tangent(outputs[0], sums[taps_at.spreads[value]])]
                 if value in taps_at.products:
@@ -202,7 +208,7 @@ def joint(body: Body, wanted: Sequence[bool]) -> Joint:
             [consts[i] for i in accumulated],
             [carry[i] for i in float_carry],
             [xs[i] for i in wanted_xs],
-            [jnp.zeros(v.aval.shape, v.aval.dtype) for v in taps_at.products],
+            [jnp.zeros(a.shape, a.dtype) for a in map(jaxprs.aval, taps_at.products)],
             [jnp.zeros(a.shape, a.dtype) for a in taps_at.summed],
         )
         _, vjp, again = jax.vjp(primal, *diff, has_aux=True)

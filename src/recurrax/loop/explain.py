@@ -27,8 +27,9 @@ class Explanation:
         flops: those of the whole forward pass.
         flops_backward: those of the whole backward pass, all gradients wanted.
         kept_bytes: what the forward loop keeps for the backward loop, all steps together.
-        gathered: weights, biases and gains whose gradient is contracted after the loop.
-        accumulated: those whose gradient is accumulated inside it, since it cannot be gathered.
+        gathered: weights whose gradient is contracted after the loop, all steps together.
+        summed: biases, gains and the like, whose gradient is added up inside it, row by row.
+        accumulated: those whose whole gradient is added to at every step, since no other way fits.
         runner: who runs the forward loop: "native", "xla" or "lax".
         refusals: why each other runner does not.
         backward_runner: who runs the backward loop.
@@ -46,6 +47,7 @@ class Explanation:
     flops_backward: int
     kept_bytes: int
     gathered: int
+    summed: int
     accumulated: int
     runner: str
     refusals: dict[str, str]
@@ -70,7 +72,7 @@ class Explanation:
             (
                 "gradients of weights",
                 f"{self.gathered} gathered after the loop, "
-                f"{self.accumulated} accumulated inside it",
+                f"{self.summed} summed by rows and {self.accumulated} accumulated inside it",
             ),
             ("forward runner", _chosen(self.runner, self.refusals)),
             ("backward runner", _chosen(self.backward_runner, self.backward_refusals)),
@@ -118,6 +120,9 @@ def explain(
     forward = plan.choose(plan.plain(d.forward), length=steps, runner=runner)
     reverse = plan.choose(plan.plain(back.body), length=steps, runner=runner)
     flops, flops_backward = _flops_in_all(traced, parts, runner)
+    whole = set(d.joint.accumulated)
+    gathered = {u.const for u in d.joint.uses if u.other is not None} - whole
+    summed = {u.const for u in d.joint.uses} - gathered - whole
     kept = steps * jaxprs.nbytes(v.aval for v in d.stacks)
     if number is not None:
         flops_backward += flops
@@ -132,8 +137,9 @@ def explain(
         flops=flops,
         flops_backward=flops_backward,
         kept_bytes=kept,
-        gathered=len({u.const for u in d.joint.uses} - set(d.joint.accumulated)),
-        accumulated=len(d.joint.accumulated),
+        gathered=len(gathered),
+        summed=len(summed),
+        accumulated=len(whole),
         runner=forward.runner,
         refusals=forward.refusals,
         backward_runner=reverse.runner,
@@ -157,6 +163,7 @@ def _plain_scan(traced: step.Step, number: int | None, reason: str) -> Explanati
         flops_backward=0,
         kept_bytes=0,
         gathered=0,
+        summed=0,
         accumulated=0,
         runner="lax",
         refusals={"native": reason, "xla": reason},

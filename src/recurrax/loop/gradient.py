@@ -54,8 +54,9 @@ class Derivative:
 @functools.lru_cache(maxsize=256)
 def derivative(body: Body, wanted: tuple[bool, ...]) -> Derivative:
     """Prepare both loops of `body` for gradients of the `wanted` inputs."""
-    jaxpr = body.jaxpr.jaxpr
     both = backward.joint(body, wanted)
+    body = both.step
+    jaxpr = body.jaxpr.jaxpr
     m, n = body.num_consts, body.num_consts + body.num_carry
     everything = backward.backward(
         both, [wanted[m + i] for i in both.float_carry], [False] * len(both.float_ys)
@@ -94,6 +95,7 @@ def _jvp(primals, tangents, *, jaxpr, num_consts, num_carry, length, reverse, un
     body = Body(jaxpr, num_consts, num_carry)
     wanted = tuple(type(t) is not ad.Zero for t in tangents)
     d = derivative(body, wanted)
+    jaxpr = d.joint.step.jaxpr
     params = {"length": length, "reverse": reverse, "unroll": unroll, "runner": runner}
     n = num_consts + num_carry
     carry, ys = loop(d.forward, primals[:num_consts], primals[num_consts:n], primals[n:], **params)

@@ -9,7 +9,7 @@ from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 from recurrax.loop.body import Body
 from recurrax.loop.jaxprs import Atom
@@ -31,10 +31,10 @@ def interned(body: Body) -> Body:
     return found
 
 
-def _program(program: ClosedJaxpr | Jaxpr) -> Hashable:
-    """What two traces of one function have in common."""
+def _program(program: ClosedJaxpr | Jaxpr, open_rules: tuple[Hashable, ...] = ()) -> Hashable:
+    """What two traces of one function have in common; `open_rules` are those that it stands in."""
     if isinstance(program, ClosedJaxpr):
-        return (_program(program.jaxpr), tuple(id(c) for c in program.consts))
+        return (_program(program.jaxpr, open_rules), tuple(id(c) for c in program.consts))
     jaxpr = program
     numbers: dict[Var, int] = {}
 
@@ -52,15 +52,43 @@ def _program(program: ClosedJaxpr | Jaxpr) -> Hashable:
     parts: list[Hashable] = [bound([*jaxpr.constvars, *jaxpr.invars])]
     for eqn in jaxpr.eqns:
         operands = tuple(read(a) for a in eqn.invars)
-        params = tuple((name, _parameter(value)) for name, value in sorted(eqn.params.items()))
-        parts.append((eqn.primitive, operands, params, bound(eqn.outvars), eqn.ctx))
+        params = {
+            name: _parameter(value, open_rules)
+            for name, value in sorted(eqn.params.items())
+            if name != "jvp_jaxpr_fun"
+        }
+        if eqn.primitive.name == "custom_jvp_call":
+            params["rule"] = _rule(eqn, params["call_jaxpr"], open_rules)
+        parts.append((eqn.primitive, operands, tuple(params.items()), bound(eqn.outvars), eqn.ctx))
     return (*parts, tuple(read(a) for a in jaxpr.outvars), frozenset(jaxpr.effects))
 
 
-def _parameter(value: Any) -> Hashable:
+def _parameter(value: Any, open_rules: tuple[Hashable, ...]) -> Hashable:
     if isinstance(value, ClosedJaxpr | Jaxpr):
-        return _program(value)
+        return _program(value, open_rules)
     if isinstance(value, tuple | list):
-        return (type(value), tuple(_parameter(v) for v in value))
+        return (type(value), tuple(_parameter(v, open_rules) for v in value))
     hash(value)
     return (type(value), value)
+
+
+def _rule(eqn: JaxprEqn, function: Hashable, open_rules: tuple[Hashable, ...]) -> Hashable:
+    """The program of a custom derivative: each trace has a function of its own for it.
+
+    A rule that calls the very `function` it belongs to is opened up once more, for second
+    derivatives, and from there on stands for itself.
+
+    Raises:
+        TypeError: the rule has no one program.
+    """
+    if eqn.params["symbolic_zeros"]:
+        raise TypeError("the rule may differ with every pattern of zeros")
+    derivative = eqn.params["jvp_jaxpr_fun"]
+    this = (function, derivative.debug_info.func_src_info)
+    if open_rules.count(this) > 1:
+        return this
+    try:
+        rule, consts, zeros = derivative.call_wrapped(*[False] * len(eqn.invars))
+    except Exception as error:  # the rule's own: due only where a derivative is asked for
+        raise TypeError("the rule cannot be traced") from error
+    return (_program(rule, (*open_rules, this)), tuple(id(c) for c in consts), tuple(zeros))

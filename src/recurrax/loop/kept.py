@@ -2,7 +2,8 @@
 
 Elementwise work is cheaper to do again than to load; a matrix product or a random draw is not.
 Of `x_t W + h U + b` the whole sum is kept: one stored value serves every product in it, and its
-cotangent is the cotangent of each of its terms.
+cotangent is the cotangent of each of its terms. Where only activations read the sum, what they make
+is kept in its place (`gates.py`).
 """
 
 import dataclasses
@@ -10,15 +11,20 @@ from collections.abc import Sequence
 
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
 
-from recurrax.loop import jaxprs, operations
+from recurrax.loop import gates, jaxprs, operations
 
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """A value that the forward loop keeps, and the equations that make it from its operands."""
+    """A value that the forward loop keeps, and the equations that make its `root`.
 
-    value: Var
+    The value is the root itself, or the `activations` of the root.
+    """
+
+    root: Var
     eqns: tuple[JaxprEqn, ...]
+    value: Var
+    activations: gates.Pieces = ()
 
     @property
     def operands(self) -> list[Var]:
@@ -33,26 +39,24 @@ class Kept:
 
 def find(jaxpr: Jaxpr) -> list[Kept]:
     """All values of `jaxpr` worth keeping, in the order of the equations."""
-    uses: dict[Var, list[JaxprEqn]] = {}
-    for eqn in jaxpr.eqns:
-        for v in jaxprs.variables(eqn.invars):
-            uses.setdefault(v, []).append(eqn)
+    uses = gates.uses_of(jaxpr)
     outputs = set(jaxprs.variables(jaxpr.outvars))
 
     sums: dict[Var, list[JaxprEqn]] = {}
     draws = []
     for eqn in jaxpr.eqns:
         if eqn.primitive.name in operations.DRAWS:
-            draws.extend(Kept(v, (eqn,)) for v in eqn.outvars)
+            draws.extend(Kept(v, (eqn,), v) for v in eqn.outvars)
         elif eqn.primitive.name in operations.PRODUCTS:
             root, chain = _sum_around(eqn, uses, outputs)
             members = sums.setdefault(root, [])
             members.extend(e for e in chain if not any(e is m for m in members))
     order = {id(e): i for i, e in enumerate(jaxpr.eqns)}
-    found = [
-        Kept(root, tuple(sorted(members, key=lambda e: order[id(e)])))
-        for root, members in sums.items()
-    ]
+    found = []
+    for root, members in sums.items():
+        eqns = tuple(sorted(members, key=lambda e: order[id(e)]))
+        value, pieces = gates.of_all(root, uses, outputs) or (root, ())
+        found.append(Kept(root, eqns, value, pieces))
     return sorted(found + draws, key=lambda k: order[id(k.eqns[-1])])
 
 

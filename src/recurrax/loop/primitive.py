@@ -12,6 +12,7 @@ from jax.interpreters import batching, mlir
 
 from recurrax.loop import jaxprs, plan
 from recurrax.loop.body import Body
+from recurrax.loop.turned import turned
 
 loop_p = Primitive("loop")
 loop_p.multiple_results = True
@@ -122,7 +123,7 @@ def _batched_body(jaxpr: ClosedJaxpr, inputs: tuple, outputs: tuple, axis: Any) 
         a.update(shape=(axis.size, *a.shape)) if b else a
         for a, b in zip(jaxpr.in_avals, inputs, strict=True)
     ]
-    return jaxprs.inlined(jax.make_jaxpr(step)(*avals))
+    return turned(jaxprs.inlined(jax.make_jaxpr(step)(*avals)))
 
 
 loop_p.def_effectful_abstract_eval(_abstract_eval)

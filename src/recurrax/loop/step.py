@@ -14,6 +14,7 @@ from jax.tree_util import keystr
 
 from recurrax.loop import jaxprs
 from recurrax.loop.body import Body
+from recurrax.loop.turned import turned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +100,7 @@ def trace(f: Callable[[Any, Any], Any], init: Any, xs: Any, length: int | None) 
         for c, c_aval, a in zip(flat_init, carry_avals, promoted, strict=True)
     ]
     consts = list(closed.consts)
-    flat = jaxprs.without_dead_code(jaxprs.inlined(_explicit(closed)))
+    flat = turned(jaxprs.without_dead_code(jaxprs.inlined(_explicit(closed))))
     # Calls that were opened up may have brought constants of their own.
     consts = [*flat.consts, *consts]
     flat = _explicit(flat)

@@ -8,6 +8,8 @@ from jax.extend.core import ClosedJaxpr, Literal
 from jax.lax import GatherScatterMode
 from scipy import special
 
+from recurrax.loop.native.unsupported import Unsupported
+
 Write = Callable[[Any, list[str]], str]
 
 _DTYPES = {"float32", "int32", "uint32", "bool", "int8", "uint8", "int16"}
@@ -41,10 +43,6 @@ _REDUCTIONS = {
     "argmax": np.argmax,
 }
 _CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
-
-
-class Unsupported(Exception):
-    """A step that has no NumPy text; the message says which operation."""
 
 
 def compile_step(closed: ClosedJaxpr, consts: Sequence[np.ndarray]) -> Callable[..., Any]:

@@ -1,5 +1,6 @@
 """What the pictures share: a figure, tokens under the steps, heatmaps on one colour scale."""
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,15 +80,19 @@ def label_steps(axes: Any, steps: int, tokens: Sequence[Any] | None) -> None:
         return
     labels = ["␣" if str(token) == " " else str(token) for token in tokens]
     every = -(-steps // _MOST_TICKS)
-    long = max(map(len, labels), default=0) > 2
-    axes.set_xticks(
-        range(0, steps, every),
-        labels[::every],
-        rotation=90 if long else 0,
-        fontsize=8 if steps > 30 else 10,
-    )
+    size = 8 if steps > 30 else 10
+    labels = labels[::every]
+    # A letter is about as wide as 0.7 of its height, in points; a picture is 72 of them an inch.
+    wide = max(map(_columns, labels), default=0) * 0.7 * size / 72
+    upright = wide * len(labels) > 0.8 * width_for(steps)
+    axes.set_xticks(range(0, steps, every), labels, rotation=90 if upright else 0, fontsize=size)
     axes.tick_params(axis="x", length=2)
-    axes.set_xlabel("token at each step" if every == 1 else f"every {every}th token")
+    axes.set_xlabel("token at each step" if every == 1 else f"token at one step in {every}")
+
+
+def _columns(text: str) -> int:
+    """How many Latin letters wide a text is."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def check_tokens(tokens: Sequence[Any] | None, steps: int) -> None:

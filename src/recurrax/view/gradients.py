@@ -36,13 +36,16 @@ def gradient_flow(
         model(x)
     function = _loss_function(model, loss)
     variables = model.variables
+    paths: list[str] = []
     values = [v.value for v in variables]
 
     def run(shifts: dict[str, Any], values: list[Any]) -> Any:
         scope = StatelessScope(zip(variables, values, strict=True))
         with scope, recording() as found, shifting(shifts):
             value = jnp.sum(function(y, model(x, training=False)))
-        return value, {k: v for k, v in found.items() if k.endswith(f"/{INPUTS}")}
+        # JAX sorts dictionaries by key; people want the layers in their order.
+        paths[:] = [path for path in found if path.endswith(f"/{INPUTS}")]
+        return value, {path: found[path] for path in paths}
 
     _, found = jax.eval_shape(run, {}, values)
     if not found:
@@ -54,7 +57,7 @@ def gradient_flow(
         flat = np.asarray(gradient, np.float64).reshape(*gradient.shape[:2], -1)
         return np.linalg.norm(flat, axis=-1)
 
-    return {path.rpartition("/")[0]: norm(gradients[path]) for path in found}
+    return {path.rpartition("/")[0]: norm(gradients[path]) for path in paths}
 
 
 def plot_gradient_flow(
@@ -71,9 +74,19 @@ def plot_gradient_flow(
 
     Returns:
         A matplotlib figure.
+
+    Raises:
+        ValueError: not one token for each step, or tokens for layers of different lengths.
     """
     flow = gradient_flow(model, x, y, loss)
-    steps = next(iter(flow.values())).shape[1]
+    lengths = {name: norms.shape[1] for name, norms in flow.items()}
+    steps = max(lengths.values())
+    if tokens is not None and len(set(lengths.values())) > 1:
+        each = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ValueError(
+            f"The layers have different numbers of steps ({each}), so one text cannot stand under "
+            "all: leave tokens away."
+        )
     drawing.check_tokens(tokens, steps)
     figure = drawing.new_figure(drawing.width_for(steps), 3.6)
     import matplotlib
@@ -83,7 +96,7 @@ def plot_gradient_flow(
         for name, norms in flow.items():
             mean = norms.mean(axis=0)
             # A step that the loss does not reach at all has no place on the scale.
-            axes.plot(range(steps), np.where(mean > 0, mean, np.nan), marker=".", label=name)
+            axes.plot(range(len(mean)), np.where(mean > 0, mean, np.nan), marker=".", label=name)
         axes.set_yscale("log")
         axes.set_ylabel("size of the loss's gradient")
         axes.grid(alpha=0.25)

@@ -24,7 +24,8 @@ def states(model: Any, x: Any) -> dict[str, dict[str, np.ndarray]]:
         For each recurrent layer, by its name, the values of every step by theirs, each an array
         (batch, timesteps, units): the states (`h`, and for an LSTM `c`) and what the cell names
         with `self.record(...)`, for the built-in cells their gates. Steps stand in the order of
-        the input, also where a layer runs backwards.
+        the input, also where a layer runs backwards. Where a layer runs
+        again, the second run stands under "name (2)".
 
     Raises:
         ValueError: there is no recurrent layer, or one whose loop the model hides from view.

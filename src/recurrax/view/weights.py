@@ -43,5 +43,7 @@ def plot_weights(layer: Any) -> Any:
         axes.set_yticks([] if len(value) == 1 else [0, len(value) - 1])
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelsize=8)
+    figure.supxlabel("index on the last axis (units)", fontsize=9)
+    figure.supylabel("index on the axes before it (features)", fontsize=9)
     figure.colorbar(image, ax=list(grid), label="weight", extend="both", pad=0.02, aspect=60)
     return figure

@@ -11,7 +11,7 @@ import pytest
 from against_xla import assert_like_xla, body_of, draw
 
 from recurrax.loop.native import kernel
-from recurrax.loop.native.in_place import in_place
+from recurrax.loop.native.in_place import carries_in_place, in_place
 from recurrax.loop.native.lower import lower
 from recurrax.loop.native.target import host
 from recurrax.loop.runners import native
@@ -124,15 +124,35 @@ def test_results_of_another_shape_stand_elsewhere():
 
 
 def test_results_in_the_place_of_arguments():
-    """What one loop reads and writes at the same features may share memory, all else may not."""
+    """What is read before, or in one loop at the same features, may share memory, else not."""
 
-    def places(function, width=32):
-        xs, carry = (draw(3, 5, 4, width),), (draw(2, 4, 16),)
-        body = body_of(lambda c, s, x: ((s[0] * 0.5,), (function(x[0], s[0]),)), (), carry, xs)
-        assert_like_xla(lambda c, s, x: ((s[0] * 0.5,), (function(x[0], s[0]),)), (), carry, xs)
-        return in_place(kernel.scheduled(lower(body), host()))
+    def places(function, carried=lambda x, s: s * 0.5):
+        xs, carry = (draw(3, 5, 4, 32),), (draw(2, 4, 16),)
+
+        def step(c, s, x):
+            return (carried(x[0], s[0]),), (function(x[0], s[0]),)
+
+        assert_like_xla(step, (), carry, xs)
+        return in_place(kernel.scheduled(lower(body_of(step, (), carry, xs)), host()))
 
     assert places(lambda x, s: jnp.concatenate([x[:, 16:] * s, x[:, :16] + s], -1)) == {1: 1}
     assert places(lambda x, s: x[:, ::-1][:, :32] * 2) == {}
     assert places(lambda x, s: jnp.roll(x, 3, -1) * 2) == {}
-    assert places(lambda x, s: x * x.sum(-1, keepdims=True)) == {}
+    normed = lambda x, s: x * x.sum(-1, keepdims=True) + s[:, :1]  # noqa: E731
+    assert places(normed) == {1: 1}
+    assert places(lambda x, s: x * s[:, :1], lambda x, s: s * normed(x, s)[:, 16:]) == {}
+
+
+def test_carries_in_place():
+    """A sum stands where it stood, and so does what a product has read; not what is read later."""
+    consts, carry = (draw(1, 20, 20, scale=0.2),), tuple(draw(k, 5, 20) for k in range(3))
+    xs = (draw(4, 6, 5, 20),)
+
+    def step(consts, carry, xs):
+        h, total, other = carry
+        z = jnp.tanh(h @ consts[0] + xs[0])
+        return (z, total + z * xs[0], xs[0] * h[:, :1]), (z * other,)
+
+    lowered = lower(body_of(step, consts, carry, xs))
+    assert carries_in_place(kernel.scheduled(lowered, host())) == {0, 1}
+    assert_like_xla(step, consts, carry, xs)

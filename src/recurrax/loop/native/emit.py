@@ -172,3 +172,21 @@ def across(b: Builder, vector: Register, combine: Callable) -> Register:
         )
         vector, lanes = combine(low, high), half
     return b.extract_element(vector, i32(0))
+
+
+def transposed(b: Builder, rows: Sequence[Register]) -> list[Register]:
+    """As many vectors as each has lanes: lane i of vector j becomes lane j of vector i.
+
+    Each round shuffles vectors of the first half with those of the second, like cards.
+    """
+    count = len(rows)
+    half = count // 2
+    picks = [
+        [start + k // 2 + (count if k % 2 else 0) for k in range(count)] for start in (0, half)
+    ]
+    low, high = (ir.Constant(ir.VectorType(i32, count), pick) for pick in picks)
+    found = list(rows)
+    for _ in range(count.bit_length() - 1):
+        pairs = [(found[i], found[i + half]) for i in range(half)]
+        found = [b.shuffle_vector(x, y, mask) for x, y in pairs for mask in (low, high)]
+    return found

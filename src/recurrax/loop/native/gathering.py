@@ -53,6 +53,10 @@ class Problem:
     right: int
     kind: str
 
+    @property
+    def flops(self) -> int:
+        return 2 * self.rows * self.left * self.right
+
 
 @dataclasses.dataclass(frozen=True)
 class _Part:

@@ -97,9 +97,11 @@ class _Reads:
     """Which loops over features read which arguments, and where in them."""
 
     def __init__(self, schedule: Schedule):
-        self._by_products = {
-            v for p in schedule.products for o in (p.operand, *p.addends) for v in _under(o)
-        }
+        self._by_products: dict[Value, int] = {}  # the last level of those that read it
+        for p in schedule.products:  # in the order of their levels
+            self._by_products.update(
+                {v: p.level for o in (p.operand, *p.addends) for v in _under(o)}
+            )
         self._loops: dict[Value, set[_Loop]] = {}
         self._crooked: set[tuple[Value, _Loop]] = set()
         for stage, tasks in schedule.tasks.items():
@@ -113,13 +115,16 @@ class _Reads:
     def end_before(self, leaf: Value, loop: _Loop) -> bool:
         """Whether nothing of `leaf` is read after `loop` has written at the same place.
 
-        What an earlier stage reads is read. A loop reads all it needs of some features before it
-        writes any of them (`Row`), and pieces begin at multiples of its width, so that no turn
-        reads what an earlier one wrote.
+        What an earlier stage reads is read, and so is what products before its level take. A loop
+        reads all it needs of some features before it writes any of them (`Row`), and pieces begin
+        at multiples of its width, so that no turn reads what an earlier one wrote.
         """
-        if leaf in self._by_products or leaf not in self._loops:
+        level = self._by_products.get(leaf)
+        if level is None and leaf not in self._loops:
             return False
-        others = (other for other in self._loops[leaf] if other != loop)
+        if level is not None and level > loop[0][0]:
+            return False
+        others = (other for other in self._loops.get(leaf, ()) if other != loop)
         return (leaf, loop) not in self._crooked and all(stage < loop[0] for stage, _ in others)
 
 

@@ -21,7 +21,7 @@ from recurrax.loop.native.schedule import Schedule
 from recurrax.loop.native.target import Target, host, initialise
 from recurrax.loop.native.tile import TileCode
 
-_LARGEST_TILE = 32
+LARGEST_TILE = 32
 _OBJECT_FILES = (b"\x7fELF", b"\xcf\xfa\xed\xfe")  # of Linux, of macOS
 _lock = threading.Lock()
 _engines: dict[str, llvm.ExecutionEngine] = {}
@@ -56,15 +56,30 @@ def ensure(name: str, target: Target, build: Callable[[], ir.Module]) -> None:
     with _lock:
         if name in _engines:
             return
-        code = cache.load(name)
-        engine = None if code is None else _linked(code)
-        if engine is None:
-            code = compile_module(build(), target)
-            cache.store(name, code)
-            engine = _linked(code)
-        assert engine is not None
+        engine = _made(name, target, build, "handler")
         ffi.register(name, engine.get_function_address("handler"))
         _engines[name] = engine
+
+
+def made(
+    name: str, target: Target, build: Callable[[], ir.Module], entry: str
+) -> llvm.ExecutionEngine:
+    """The code `name`, from the disk or made new; `entry` is one of its public functions."""
+    with _lock:
+        if name not in _engines:
+            _engines[name] = _made(name, target, build, entry)
+        return _engines[name]
+
+
+def _made(name: str, target: Target, build, entry: str) -> llvm.ExecutionEngine:
+    code = cache.load(name)
+    engine = None if code is None else _linked(code, entry)
+    if engine is None:
+        code = compile_module(build(), target)
+        cache.store(name, code)
+        engine = _linked(code, entry)
+    assert engine is not None
+    return engine
 
 
 def compile_module(module: ir.Module, target: Target) -> bytes:
@@ -77,7 +92,7 @@ def compile_module(module: ir.Module, target: Target) -> bytes:
     return machine.emit_object(parsed)
 
 
-def _linked(code: bytes) -> llvm.ExecutionEngine | None:
+def _linked(code: bytes, entry: str = "handler") -> llvm.ExecutionEngine | None:
     """Object code made ready to run, or None if it is no object code."""
     initialise()
     if not code.startswith(_OBJECT_FILES):  # LLVM does not survive being handed something else
@@ -86,7 +101,7 @@ def _linked(code: bytes) -> llvm.ExecutionEngine | None:
     engine = llvm.create_mcjit_compiler(empty, host().machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    return engine if engine.get_function_address("handler") else None
+    return engine if engine.get_function_address(entry) else None
 
 
 def has_length(step: Step) -> bool:
@@ -108,7 +123,7 @@ def build_loop(step: Step, target: Target, reverse: bool, length: int, threads: 
     module = Module("loop", target)
     code = TileCode(module, schedule, target, reverse)
     block = block_for(target.registers)
-    rows = share(step.rows, threads, block.rows, _LARGEST_TILE)
+    rows = share(step.rows, threads, block.rows, LARGEST_TILE)
     tiles = -(-step.rows // rows)
     rest = step.rows - (tiles - 1) * rows
     whole = code.emit(rows)

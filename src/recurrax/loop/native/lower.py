@@ -66,6 +66,14 @@ class Step:
     def result_is_carry(self, k: int) -> bool:
         return k < self.num_carry
 
+    def described(self) -> tuple[object, ...]:
+        """All that tells this step's code from another's, as it is printed."""
+        values = [
+            (v.op, v.param, v.width, v.kind, [a.number for a in v.args]) for v in self.graph.values
+        ]
+        sizes = (self.inputs, self.outputs, self.rows, self.num_consts, self.num_carry)
+        return (*sizes, values, [v.number for v in self.results])
+
 
 def lower(body: Body) -> Step:
     """Lower `body`.

@@ -25,6 +25,10 @@ class Multiplication:
     outputs: int
     kind: str
 
+    @property
+    def flops(self) -> int:
+        return 2 * self.rows * self.inputs * self.outputs
+
 
 def build_multiplication(problem: Multiplication, target: Target, threads: int) -> ir.Module:
     """The module of A W: tiles of rows, the weight packed once."""

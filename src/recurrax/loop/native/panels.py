@@ -9,7 +9,17 @@ import dataclasses
 import llvmlite.ir as ir
 
 from recurrax.loop.native import memory
-from recurrax.loop.native.emit import Register, at, function, integer, loop, pointer, void, zero
+from recurrax.loop.native.emit import (
+    Register,
+    at,
+    function,
+    integer,
+    loop,
+    pointer,
+    transposed,
+    void,
+    zero,
+)
 from recurrax.loop.native.graph import Weight
 from recurrax.loop.native.memory import Lanes
 
@@ -105,10 +115,19 @@ def _copy_rows(b, source, base, weight, column, used, width, lanes, layout, kind
 
 
 def _copy_columns(b, source, base, weight, column, used, width, layout, kind) -> None:
-    """Inputs are neighbours, or nothing is: one number at a time, along the outputs."""
+    """Inputs are neighbours, or nothing is: in squares where they are whole, else one by one."""
+    lanes = layout.lanes
+    in_squares = weight.input_stride == 1 and used >= lanes and layout.inputs >= lanes
+    inputs = layout.inputs - layout.inputs % lanes if in_squares else 0
+    outputs = used - used % lanes if in_squares else 0
     spilled = memory.SPILLED[kind]
 
-    def output(c: Register, _) -> None:
+    def squares(k: Register, _) -> None:
+        for place in range(0, outputs, lanes):
+            first = b.add(column, integer(place))
+            _copy_square(b, source, base, weight, first, place, k, width, lanes, kind)
+
+    def output(c: Register, first: int) -> None:
         start = b.mul(b.add(column, c), integer(weight.output_stride))
 
         def one(k: Register, _) -> None:
@@ -117,7 +136,7 @@ def _copy_columns(b, source, base, weight, column, used, width, layout, kind) ->
             to = b.add(b.mul(k, integer(width)), c)
             memory.store(b, number, base, spilled, [to], Lanes.scalar())
 
-        loop(b, 0, layout.inputs, 1, [], one)
+        loop(b, first, layout.inputs, 1, [], one)
 
     def nothing(c: Register, _) -> None:
         def one(k: Register, _) -> None:
@@ -126,5 +145,20 @@ def _copy_columns(b, source, base, weight, column, used, width, layout, kind) ->
 
         loop(b, 0, layout.inputs, 1, [], one)
 
-    loop(b, 0, used, 1, [], output)
+    loop(b, 0, inputs, lanes, [], squares)
+    if inputs < layout.inputs:
+        loop(b, 0, outputs, 1, [], lambda c, _: output(c, inputs))
+    loop(b, outputs, used, 1, [], lambda c, _: output(c, 0))
     loop(b, used, width, 1, [], nothing)
+
+
+def _copy_square(b, source, base, weight, column, place, k, width, lanes, kind) -> None:
+    """As many outputs from `column` on as inputs from `k` on, turned in registers."""
+    whole = Lanes(lanes, lanes)
+    rows = []
+    for i in range(lanes):
+        start = b.mul(b.add(column, integer(i)), integer(weight.output_stride))
+        rows.append(memory.load(b, source, weight.dtype, [weight.offset, start, k], whole))
+    for j, row in enumerate(transposed(b, rows)):
+        to = [b.mul(b.add(k, integer(j)), integer(width)), place]
+        memory.store(b, row, base, memory.SPILLED[kind], to, whole)

@@ -31,6 +31,8 @@ from recurrax.loop.native.unsupported import Unsupported
 from recurrax.loop.runners import xla
 
 log = logging.getLogger(__name__)
+# Floating point operations of a product that pay for waking another thread.
+_WORTH_SHARING = 20e6
 _KINDS = {"float32": "f32", "float64": "f64"}
 
 
@@ -72,13 +74,8 @@ def run(
         return list(carry), [jnp.zeros(s.shape, s.dtype) for s in shapes[body.num_carry :]]
     _ready()
     step, target, threads = _lowered(body), host(), thread_count()
-    key = (step.inputs, step.outputs, step.rows, step.num_consts, step.num_carry)
-    values = [
-        (v.op, v.param, v.width, v.kind, [a.number for a in v.args]) for v in step.graph.values
-    ]
-    results = [v.number for v in step.results]
     fixed_length = None if has_length(step) else length
-    name = fingerprint(key, values, results, reverse, fixed_length, target, threads)
+    name = fingerprint(step.described(), reverse, fixed_length, target, threads)
     ensure(name, target, lambda: build_loop(step, target, reverse, length, threads))
     aliases = overwritten(body, step, target)
     call = jax.ffi.ffi_call(name, shapes, vmap_method="sequential", input_output_aliases=aliases)
@@ -163,7 +160,8 @@ def _serves(a: Array, b: Array) -> bool:
 
 
 def _call_product(build, problem, shape, a: Array, b: Array) -> Array:
-    target, threads = host(), thread_count()
+    target = host()
+    threads = thread_count() if problem.flops > _WORTH_SHARING else 1
     name = fingerprint(problem, target, threads)
     ensure(name, target, lambda: build(problem, target, threads))
     return jax.ffi.ffi_call(name, shape, vmap_method="sequential")(a, b)

@@ -1,0 +1,97 @@
+"""One step as a plain C function, for who calls it straight and not through XLA.
+
+A call takes one argument, a **table** of addresses: the step's arguments, its results, the packed
+weights, the scratch memory. Everything runs on the calling thread.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import llvmlite.ir as ir
+
+from recurrax.loop.native.driver import share
+from recurrax.loop.native.emit import (
+    Builder,
+    Module,
+    Register,
+    at,
+    declared,
+    i8,
+    i32,
+    i64,
+    integer,
+    loop,
+    pointer,
+    pointers,
+    store_field,
+    void,
+)
+from recurrax.loop.native.kernel import LARGEST_TILE, scheduled
+from recurrax.loop.native.lower import Step
+from recurrax.loop.native.microkernel import block_for
+from recurrax.loop.native.target import Target
+from recurrax.loop.native.tile import TileCode
+
+_DENORMALS_AS_ZERO = 0x8040  # of MXCSR: results, and operands
+
+
+def build_step(step: Step, target: Target) -> ir.Module:
+    """The module of a step: `void step(table)`, `void pack(table)`, `void sizes(int64*)`.
+
+    `pack` fills the packed weights from the arguments, which `step` then reads no more where they
+    are only multiplied with. `sizes` tells the bytes of packed weights and of scratch memory.
+    """
+    module = Module("step", target)
+    code = TileCode(module, scheduled(step, target), target, reverse=False)
+    rows = share(step.rows, 1, block_for(target.registers).rows, LARGEST_TILE)
+    last = (step.rows - 1) // rows * rows
+    whole = code.emit(rows) if last else None
+    rest = code.emit(step.rows - last) if step.rows - last != rows or not whole else whole
+    buffers = len(step.inputs) + len(step.outputs)
+
+    table, b = _public(module, "step", pointers)
+    packed, scratch = (b.load(at(b, table, pointer, buffers + k)) for k in range(2))
+
+    def tile(function: ir.Function, first_row: Register) -> None:
+        b.call(function, [table, scratch, packed, first_row, integer(1)])
+
+    with _denormals_as_zero(b, target):
+        if whole is not None:
+            loop(b, 0, last, rows, [], lambda row, _: tile(whole, row))
+        tile(rest, integer(last))
+    b.ret_void()
+
+    table, b = _public(module, "pack", pointers)
+    packed = b.load(at(b, table, pointer, buffers))
+    for weight in code.packed.values():
+        source = b.load(at(b, table, pointer, weight.weight.index))
+        b.call(weight.pack, [source, at(b, packed, i8, weight.offset)])
+    b.ret_void()
+
+    sizes, b = _public(module, "sizes", i64.as_pointer())
+    for k, size in enumerate((code.packed_bytes, code.scratch_bytes)):
+        store_field(b, sizes, 8 * k, integer(size))
+    b.ret_void()
+    return module
+
+
+@contextlib.contextmanager
+def _denormals_as_zero(b: Builder, target: Target) -> Iterator[None]:
+    """Compute as XLA does: states that fade away become 0, not numbers 50 times as slow."""
+    if not target.is_x86:  # others are as fast at them
+        yield
+        return
+    before, now = b.alloca(i32), b.alloca(i32)
+    save, load = (
+        declared(b.module, f"llvm.x86.sse.{name}mxcsr", void, [pointer]) for name in ("st", "ld")
+    )
+    b.call(save, [b.bitcast(before, pointer)])
+    b.store(b.or_(b.load(before), i32(_DENORMALS_AS_ZERO)), now)
+    b.call(load, [b.bitcast(now, pointer)])
+    yield
+    b.call(load, [b.bitcast(before, pointer)])
+
+
+def _public(module: ir.Module, name: str, argument: ir.Type) -> tuple[Register, Builder]:
+    made = ir.Function(module, ir.FunctionType(void, [argument]), name)
+    return made.args[0], ir.IRBuilder(made.append_basic_block("entry"))
