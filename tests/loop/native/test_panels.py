@@ -3,7 +3,13 @@
 import jax
 import numpy as np
 import pytest
-from against_xla import body_of, draw, run_native
+from against_xla import assert_like_xla, body_of, draw, run_native
+
+from recurrax.loop.native import kernel
+from recurrax.loop.native.emit import Module
+from recurrax.loop.native.lower import lower
+from recurrax.loop.native.target import host
+from recurrax.loop.native.tile import TileCode
 
 
 @pytest.mark.parametrize("inputs, outputs", [(16, 16), (17, 33), (40, 24), (5, 70), (129, 65)])
@@ -16,3 +22,19 @@ def test_a_transposed_weight_gives_the_product_of_its_transpose(inputs, outputs,
         x64, w64 = np.asarray(x[-1], np.float64), np.asarray(w, np.float64)
         bound = 4 * np.finfo(dtype).eps * (np.abs(x64) @ np.abs(w64).T)
         assert (np.abs(last - x64 @ w64.T) <= bound).all()
+
+
+@pytest.mark.parametrize("steps, rows", [(1, 1), (4, 1), (1, 3), (2, 8)])
+@pytest.mark.parametrize("inputs, outputs", [(3, 1), (16, 48), (17, 33), (129, 70)])
+def test_weights_of_short_loops_are_read_where_they_lie(steps, rows, inputs, outputs):
+    w, x = draw(0, inputs + 2, outputs + 3), draw(1, steps, rows, inputs)
+
+    def step(consts, carry, xs):
+        return (xs[0] @ consts[0][1:-1, 2:-1] + carry[0],), (xs[0] @ consts[0][2:, :outputs],)
+
+    carry = draw(2, rows, outputs)
+    lowered = lower(body_of(step, (w,), (carry,), (x,)))
+    assert kernel.is_short(lowered, steps) and not kernel.is_short(lowered, 17)
+    code = TileCode(Module("m", host()), kernel.scheduled(lowered, host()), host(), False, False)
+    assert not code.packed
+    assert_like_xla(step, (w,), (carry,), (x,))

@@ -22,6 +22,7 @@ from recurrax.loop.native.target import Target, host, initialise
 from recurrax.loop.native.tile import TileCode
 
 LARGEST_TILE = 32
+_SHORT = 16  # rows in all steps together; found by measurement, for 64 to 512 units
 _OBJECT_FILES = (b"\x7fELF", b"\xcf\xfa\xed\xfe")  # of Linux, of macOS
 _lock = threading.Lock()
 _engines: dict[str, llvm.ExecutionEngine] = {}
@@ -117,11 +118,16 @@ def scheduled(step: Step, target: Target) -> Schedule:
     return Schedule(step, target.lanes(64 if "f64" in kinds and "f32" not in kinds else 32))
 
 
+def is_short(step: Step, length: int) -> bool:
+    """Whether packing the weights would take longer than the steps themselves."""
+    return length * step.rows <= _SHORT
+
+
 def build_loop(step: Step, target: Target, reverse: bool, length: int, threads: int) -> ir.Module:
     """The module of a loop's kernel; `length` counts only where no shape tells it."""
     schedule = scheduled(step, target)
     module = Module("loop", target)
-    code = TileCode(module, schedule, target, reverse)
+    code = TileCode(module, schedule, target, reverse, packs=not is_short(step, length))
     block = block_for(target.registers)
     rows = share(step.rows, threads, block.rows, LARGEST_TILE)
     tiles = -(-step.rows // rows)

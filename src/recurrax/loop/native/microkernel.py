@@ -168,18 +168,23 @@ class _Emitter:
         first = b.mul(row, integer(operand.block))
         starts = [at(b, self.operand, type_, first, i * operand.row) for i in range(size)]
         width = self.vectors * layout.lanes
+        # From an input to the next, and from a column to the next.
+        along, across = (layout.in_place, 1) if layout.in_place else (width, inputs)
         bases = [
-            at(b, self.panels, type_, b.mul(b.add(column, integer(p * width)), integer(inputs)))
+            at(b, self.panels, type_, b.mul(b.add(column, integer(p * width)), integer(across)))
             for p in range(self.count)
         ]
         sums = [self._start(i, row, column, place) for i in range(size) for place in self.places]
+        # Packed panels are filled up with zeros; beside a weight in place lies something else.
         full = Lanes(layout.lanes, layout.lanes)
+        reads = [lanes if layout.in_place else full for _, lanes in self.places]
 
         def step(k, more: int, sums: list[Register]) -> list[Register]:
-            offset = b.mul(k, integer(width))
+            offset = b.mul(k, integer(along))
             at_input = b.mul(k, integer(operand.input))
+            taken = iter(reads)
             weights = [
-                self._weight(base, [offset, more * width + v * layout.lanes], full)
+                self._weight(base, [offset, more * along + v * layout.lanes], next(taken))
                 for base in bases
                 for v in range(self.vectors)
             ]

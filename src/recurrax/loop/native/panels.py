@@ -1,7 +1,8 @@
 """A weight laid out for the product kernel: panels a few vectors wide, each with its rows in order.
 
 A panel of v vectors holds, for each input in turn, the v · lanes outputs that the kernel keeps in
-registers; the last panel is filled up with zeros. Panels stand one after another.
+registers; the last panel is filled up with zeros. Panels stand one after another. Where packing
+takes longer than the products, the kernel reads the weight where it lies, with the same borders.
 """
 
 import dataclasses
@@ -35,12 +36,16 @@ class Panel:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The panels of a weight of `inputs` × `outputs`."""
+    """The panels of a weight of `inputs` × `outputs`.
+
+    `in_place` is the distance between the inputs of a weight that is not packed, or 0.
+    """
 
     inputs: int
     outputs: int
     lanes: int
     widest: int
+    in_place: int = 0
 
     @property
     def size(self) -> int:

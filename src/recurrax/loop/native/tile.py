@@ -45,24 +45,31 @@ class Packed:
     """A weight's panels: where they begin in packed memory, and what fills them."""
 
     offset: int
-    layout: Layout
     weight: Weight
     pack: ir.Function
 
 
 class TileCode:
-    """Emits the tile functions of one step into a module.
+    """Emits the tile functions of one step into a module; `packs` says whether it packs weights.
 
     `packed` lists the weights to pack before the first tile, `packed_bytes` and `scratch_bytes` are
     the memory that the tiles need: the first shared, the second for each tile at work.
     """
 
-    def __init__(self, module: ir.Module, schedule: Schedule, target: Target, reverse: bool):
+    def __init__(
+        self,
+        module: ir.Module,
+        schedule: Schedule,
+        target: Target,
+        reverse: bool,
+        packs: bool = True,
+    ):
         self.module = module
         self.schedule = schedule
         self.step = schedule.step
         self.target = target
         self.reverse = reverse
+        self.packs = packs
         self.packed: dict[tuple[Weight, str], Packed] = {}
         self.packed_bytes = 0
         self.scratch_bytes = 0
@@ -72,16 +79,24 @@ class TileCode:
             self._pack(product)
 
     def _pack(self, product: Product) -> None:
-        kind = product.result.kind
-        key = (product.weight, kind)
-        if key in self.packed:
+        weight, kind = product.weight, product.result.kind
+        key = (weight, kind)
+        if key in self.packed or self.stays(weight, kind):
             return
-        weight, lanes = product.weight, self.schedule.lanes
-        block = block_for(self.target.registers)
-        layout = Layout(weight.inputs, weight.outputs, lanes, block.vectors)
+        layout = self.layout(weight, kind)
         pack = emit_pack(self.module, f"pack{len(self.packed)}", weight, layout, kind)
-        self.packed[key] = Packed(self.packed_bytes, layout, weight, pack)
+        self.packed[key] = Packed(self.packed_bytes, weight, pack)
         self.packed_bytes += _aligned(layout.size * memory.size(SPILLED[kind]))
+
+    def stays(self, weight: Weight, kind: str) -> bool:
+        """Whether products read `weight` where it lies, as they can if outputs are neighbours."""
+        lies_well = weight.output_stride == 1 and weight.input_stride > 0
+        return not self.packs and lies_well and weight.dtype == SPILLED[kind]
+
+    def layout(self, weight: Weight, kind: str) -> Layout:
+        widest = block_for(self.target.registers).vectors
+        apart = weight.input_stride if self.stays(weight, kind) else 0
+        return Layout(weight.inputs, weight.outputs, self.schedule.lanes, widest, apart)
 
     def emit(self, rows: int) -> ir.Function:
         """`void tile(buffers, scratch, packed, first_row, length)` for `rows` rows."""
@@ -267,19 +282,23 @@ class _Tile:
 
     def _product(self, product: Product) -> None:
         b = self.b
-        packed = self.code.packed[product.weight, product.result.kind]
+        weight, kind = product.weight, product.result.kind
+        if self.code.stays(weight, kind):
+            panels = self._within(self.inputs[weight.index], weight.dtype, integer(weight.offset))
+        else:
+            panels = at(b, self.packed, i8, self.code.packed[weight, kind].offset)
         operand, operand_slot = self._operand(product.operand)
         result, result_slot = self._operand(product.result)
         addends = [self._operand(a) for a in product.addends]
         shape = Shape(
             blocks=even(self.rows, block_for(self.code.target.registers).rows),
-            kind=product.result.kind,
+            kind=kind,
             operand=Operand.by_rows(operand_slot.stride),
             result_stride=result_slot.stride,
             addends=tuple(Addend(slot.dtype, slot.stride) for _, slot in addends),
-            layout=packed.layout,
+            layout=self.code.layout(weight, kind),
         )
-        addresses = [operand, at(b, self.packed, i8, packed.offset), result]
+        addresses = [operand, panels, result]
         addresses += [address for address, _ in addends]
         arguments = [b.bitcast(a, pointer) for a in addresses]
         odd = b.trunc(self._time, i1)

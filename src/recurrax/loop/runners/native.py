@@ -20,6 +20,7 @@ from recurrax.loop.native.kernel import (
     ensure,
     fingerprint,
     has_length,
+    is_short,
     scheduled,
     thread_count,
 )
@@ -74,7 +75,8 @@ def run(
     _ready()
     step, target, threads = _lowered(body), host(), thread_count()
     fixed_length = None if has_length(step) else length
-    name = fingerprint(step.described(), reverse, fixed_length, target, threads)
+    short = is_short(step, length)
+    name = fingerprint(step.described(), reverse, fixed_length, short, target, threads)
     ensure(name, target, lambda: build_loop(step, target, reverse, length, threads))
     aliases = overwritten(body, step, target)
     call = jax.ffi.ffi_call(name, shapes, vmap_method="sequential", input_output_aliases=aliases)
