@@ -68,7 +68,7 @@ class Embedding(Layer):
         )
 
     def check_values(self, inputs: Any) -> None:
-        """Raise ValueError for integers outside the table, for which JAX would give NaN silently."""
+        """Raise ValueError for integers outside the table, for which JAX gives NaN silently."""
         ids = np.asarray(inputs)
         if ids.size == 1:  # a stream's: two reductions would take a good part of its step
             low = high = ids.item()
