@@ -165,6 +165,7 @@ def joint(body: Body, wanted: Sequence[bool]) -> Joint:
     )
     accumulated = tuple(i for i in wanted_consts if const_vars[i] in taps_at.direct)
     kept_of = {k.value: i for i, k in enumerate(keep)}
+    gates_of = {k.value: k for k in keep if k.activations}
 
     def one_step(consts, carry, xs, kept_values):
         """The step as a function of what is differentiated."""
@@ -178,6 +179,10 @@ def joint(body: Body, wanted: Sequence[bool]) -> Joint:
             def rule(eqn, operands):
                 if eqn.effects:
                     return []
+                value = eqn.outvars[0] if eqn.outvars else None
+                if value in gates_of:
+                    k, made = gates_of[value], kept_values[kept_of[value]]
+                    return [gates.kept_in_place(k.activations, made, env[k.root])]
                 operands = list(operands)
                 for position, const, own in taps_at.at(eqn):
                     operands[position] = consts[const]
@@ -185,11 +190,6 @@ def joint(body: Body, wanted: Sequence[bool]) -> Joint:
                         spread = jnp.broadcast_to(operands[position], sums[own].shape)
                         operands[position] = _with_tangent(spread, sums[own])
                 outputs = jaxprs.bind(jaxpr, eqn, operands)
-                value = eqn.outvars[0] if eqn.outvars else None
-                if value in kept_of and keep[kept_of[value]].activations:
-                    k = keep[kept_of[value]]
-                    made = kept_values[kept_of[value]]
-                    return [gates.kept_in_place(k.activations, made, env[k.root])]
                 if value in taps_at.spreads:
                     return [_with_tangent(outputs[0], sums[taps_at.spreads[value]])]
                 if value in taps_at.products:

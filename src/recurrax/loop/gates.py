@@ -106,9 +106,7 @@ def joined(body: Body, sums: tuple[Var, ...]) -> Body:
         return pieces
 
     def flat(*args):
-        env = dict(zip(jaxpr.constvars, body.jaxpr.consts, strict=True))
-        env.update(zip(jaxpr.invars, args, strict=True))
-        return jaxprs.evaluate(jaxpr, env, rule, inline={})
+        return jaxprs.called(body.jaxpr, args, rule, inline={})
 
     closed = jax.make_jaxpr(flat)(*body.jaxpr.in_avals)
     return Body(closed, body.num_consts, body.num_carry)

@@ -89,13 +89,23 @@ def evaluate(
         if outputs is None and eqn.primitive.name in inline:
             inner = eqn.params[inline[eqn.primitive.name]]
             closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, [])
-            inner_env = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
-            inner_env.update(zip(closed.jaxpr.invars, operands, strict=True))
-            outputs = evaluate(closed.jaxpr, inner_env, inline=inline)
+            outputs = called(closed, operands, inline=inline)
         if outputs is None:
             outputs = bind(jaxpr, eqn, operands)
         env.update(zip(eqn.outvars, outputs, strict=True))
     return [read(env, a) for a in jaxpr.outvars]
+
+
+def called(
+    closed: ClosedJaxpr,
+    args: Sequence[Any],
+    rule: Rule | None = None,
+    inline: Mapping[str, str] = _CALLS,
+) -> list[Any]:
+    """The outputs of `closed` for `args`, run as `evaluate` does."""
+    env = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+    env.update(zip(closed.jaxpr.invars, args, strict=True))
+    return evaluate(closed.jaxpr, env, rule, inline)
 
 
 def inlined(closed: ClosedJaxpr, *, derivatives: bool = False) -> ClosedJaxpr:
@@ -109,9 +119,7 @@ def inlined(closed: ClosedJaxpr, *, derivatives: bool = False) -> ClosedJaxpr:
         return closed
 
     def flat(*args):
-        env = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
-        env.update(zip(closed.jaxpr.invars, args, strict=True))
-        return evaluate(closed.jaxpr, env, inline=inline)
+        return called(closed, args, inline=inline)
 
     return without_dead_code(jax.make_jaxpr(flat)(*closed.in_avals))
 

@@ -111,18 +111,19 @@ def run(
 
 def product(a: Array, w: Array, *, precision: Any, runner: str | None) -> Array:
     """`(..., k)` times `(k, n)`, by the runner that is best at it."""
-    native: Any = _native()
-    if runner != "xla" and jax.default_backend() == "cpu" and native is not None:
-        return native.product(a, w, precision=precision)
-    return xla.product(a, w, precision=precision)
+    return _multiplier(runner).product(a, w, precision=precision)
 
 
 def gather(a: Array, dz: Array, *, precision: Any, runner: str | None) -> Array:
     """`(..., k)` and `(..., n)` to `(k, n)`, by the runner that is best at it."""
-    native: Any = _native()
-    if runner != "xla" and jax.default_backend() == "cpu" and hasattr(native, "gather"):
-        return native.gather(a, dz, precision=precision)
-    return xla.gather(a, dz, precision=precision)
+    return _multiplier(runner).gather(a, dz, precision=precision)
+
+
+def _multiplier(runner: str | None) -> Any:
+    """The runner that is best at products of all steps together."""
+    if runner != "xla" and jax.default_backend() == "cpu":
+        return _native() or xla
+    return xla
 
 
 @functools.lru_cache(maxsize=256)

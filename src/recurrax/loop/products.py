@@ -5,8 +5,6 @@
 again. Gradients of any order stay within the pair.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -14,6 +12,7 @@ from jax.extend.core import JaxprEqn, Literal, Primitive
 from jax.interpreters import ad, batching, mlir
 
 from recurrax.loop import jaxprs, plan
+from recurrax.loop.runners.xla import rows
 
 product_p = Primitive("loop_product")
 gather_p = Primitive("loop_gather")
@@ -49,10 +48,6 @@ def weight_is_transposed(eqn: JaxprEqn) -> bool:
     return eqn.params["dimension_numbers"][0][1][0] == 1
 
 
-def _rows(a: Array) -> Array:
-    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
-
-
 def _product(a, w, *, precision, runner):
     return plan.product(a, w, precision=precision, runner=runner)
 
@@ -72,7 +67,7 @@ def _gather_batch(args, dims, *, precision, runner):
     del runner
 
     def contract(a, dz):
-        return jnp.einsum("rk,rn->kn", _rows(a), _rows(dz), precision=precision)
+        return jnp.einsum("rk,rn->kn", rows(a), rows(dz), precision=precision)
 
     return jax.vmap(contract, in_axes=dims)(*args), 0
 

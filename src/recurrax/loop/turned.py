@@ -21,8 +21,6 @@ def turned(closed: ClosedJaxpr) -> ClosedJaxpr:
         return closed
 
     def flat(*args: Any) -> list[Any]:
-        env: dict[Any, Any] = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
-        env.update(zip(closed.jaxpr.invars, args, strict=True))
         across: dict[Any, Any] = {}  # what is known of the transposes of matrices
 
         def rule(eqn: JaxprEqn, operands: list[Any]) -> list[Any] | None:
@@ -38,7 +36,7 @@ def turned(closed: ClosedJaxpr) -> ClosedJaxpr:
                 across.update(zip(eqn.outvars, found, strict=False))
             return None
 
-        return jaxprs.evaluate(closed.jaxpr, env, rule)
+        return jaxprs.called(closed, args, rule)
 
     after = jaxprs.without_dead_code(jax.make_jaxpr(flat)(*closed.in_avals))
     # What is needed both ways would be computed twice.

@@ -33,9 +33,7 @@ def rewritten(body: Body) -> Body:
         return body
 
     def flat(*args: Array) -> list[Any]:
-        env = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
-        env.update(zip(closed.jaxpr.invars, args, strict=True))
-        return jaxprs.evaluate(closed.jaxpr, env, _rule)
+        return jaxprs.called(closed, args, _rule)
 
     again = jaxprs.inlined(jax.make_jaxpr(flat)(*closed.in_avals), derivatives=True)
     return rewritten(dataclasses.replace(body, jaxpr=jaxprs.without_dead_code(again)))

@@ -135,9 +135,7 @@ def _with_turned_weights(body: Body, consts: Sequence[Array]) -> Callable[[Seque
         return [eqn.primitive.bind(operands[0], turned[eqn.invars[1]], **params)]
 
     def step(arguments):
-        env = dict(zip(jaxpr.constvars, body.jaxpr.consts, strict=True))
-        env.update(zip(jaxpr.invars, [*consts, *arguments], strict=True))
-        return jaxprs.evaluate(jaxpr, env, rule, inline={})
+        return jaxprs.called(body.jaxpr, [*consts, *arguments], rule, inline={})
 
     return step
 
