@@ -68,7 +68,7 @@ def test_no_spills_in_the_product():
     product = text.split("product0:")[1].split("retq")[0]
     blocks = [part for part in product.split(".LBB") if "vfmadd" in part]
     inner = max(blocks, key=lambda part: part.count("vfmadd"))
-    assert inner.count("vfmadd") >= 4 * 12
+    assert inner.count("vfmadd") >= 2 * 12
     assert "(%rsp)" not in inner
 
 

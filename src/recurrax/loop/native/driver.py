@@ -98,14 +98,14 @@ def emit_handler(module: ir.Module, work: Work, target: Target, name: str = "han
 
     handler = ir.Function(module, ir.FunctionType(pointer, [pointer]), name)
     b = ir.IRBuilder(handler.append_basic_block("entry"))
-    request = b.bitcast(b.alloca(i64, 8), pointer)
+    request = b.alloca(pointer, 8)
     emit_metadata_answer(b, handler.args[0])
     frame = Frame(b, handler.args[0])
     block = _take_block(b, frame, request, spare, work)
     _fill_in(b, frame, block, work)
     work.prepare(b, at(b, block, i8, _BUFFERS), at(b, block, i8, work.packed_at))
     for _ in range(work.workers - 1):
-        error = frame.schedule(request, b.bitcast(task, pointer), block)
+        error = frame.schedule(request, task, block)
         with b.if_then(b.icmp_unsigned("!=", error, ir.Constant(pointer, None)), likely=False):
             frame.destroy_error(request, error)
             b.call(release, [block])
@@ -125,14 +125,13 @@ def _global(module: ir.Module, name: str, value: ir.Constant) -> Register:
 
 
 def _counter(b: Builder, block: Register, offset: int) -> Register:
-    return b.bitcast(at(b, block, i8, offset), i64.as_pointer())
+    return at(b, block, i8, offset)
 
 
 def _take_block(b, frame: Frame, request, spare, work: Work) -> Register:
     """The block put by, or a new one; leaves the handler with an error if there is no memory."""
     null = ir.Constant(pointer, None)
-    word = b.bitcast(spare, i64.as_pointer())
-    kept = b.inttoptr(b.atomic_rmw("xchg", word, integer(0), "seq_cst"), pointer)
+    kept = b.inttoptr(b.atomic_rmw("xchg", spare, integer(0), "seq_cst"), pointer)
     found = b.block
     with b.if_then(b.icmp_unsigned("==", kept, null), likely=False):
         aligned = declared(b.module, "aligned_alloc", pointer, [i64, i64])
@@ -142,7 +141,7 @@ def _take_block(b, frame: Frame, request, spare, work: Work) -> Register:
         with b.if_then(b.icmp_unsigned("==", new, null), likely=False):
             text = bytearray(f"no memory for a loop's {size} bytes\0".encode())
             message = _global(b.module, "message", ir.Constant(ir.ArrayType(i8, len(text)), text))
-            b.ret(frame.out_of_memory(request, b.bitcast(message, pointer)))
+            b.ret(frame.out_of_memory(request, message))
             b.position_at_end(b.function.append_basic_block("after"))
         if alignment == _HUGE_PAGE:
             _ask_for_huge_pages(b, new, integer(size))
@@ -196,7 +195,7 @@ def _emit_labour(module: ir.Module, work: Work) -> ir.Function:
         worker = b.atomic_rmw("add", _counter(b, block, _WORKERS), integer(1), "seq_cst")
         start = b.add(b.mul(worker, integer(work.scratch_stride)), integer(work.scratch_at))
         scratch = at(b, block, i8, start)
-        buffers = b.bitcast(at(b, block, i8, _BUFFERS), pointer.as_pointer())
+        buffers = at(b, block, i8, _BUFFERS)
         packed = at(b, block, i8, work.packed_at)
         length = load_field(b, block, _LENGTH, i64)
         before = b.block
@@ -225,8 +224,7 @@ def _emit_release(module: ir.Module, work: Work, spare: Register) -> ir.Function
     with b.if_then(b.icmp_signed("==", before, integer(1))):
         leftover = block
         if work.block_bytes <= _LARGEST_KEPT:
-            word = b.bitcast(spare, i64.as_pointer())
-            old = b.atomic_rmw("xchg", word, b.ptrtoint(block, i64), "seq_cst")
+            old = b.atomic_rmw("xchg", spare, b.ptrtoint(block, i64), "seq_cst")
             leftover = b.inttoptr(old, pointer)
         b.call(free, [leftover])
     b.ret_void()
@@ -243,7 +241,7 @@ def _wait(b: Builder, block: Register, work: Work, target: Target) -> None:
     b.position_at_end(spin)
     turns = b.phi(i64)
     turns.add_incoming(integer(0), before)
-    count = b.load_atomic(finished, "acquire", 8)
+    count = b.load_atomic(finished, "acquire", 8, typ=i64)
     b.cbranch(b.icmp_signed("<", count, integer(work.tiles)), again, done)
     b.position_at_end(again)
     if target.is_x86:

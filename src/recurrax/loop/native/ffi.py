@@ -15,13 +15,12 @@ import llvmlite.ir as ir
 from recurrax.loop.native.emit import (
     Builder,
     Register,
-    at,
     i32,
     i64,
     integer,
     load_field,
+    load_pointer,
     pointer,
-    pointers,
     store_field,
 )
 from recurrax.loop.native.unsupported import Unsupported
@@ -98,11 +97,11 @@ class Frame:
         self.b = b
         self.api = load_field(b, frame, FRAME_API, pointer)
         self.context = load_field(b, frame, FRAME_CONTEXT, pointer)
-        self._args = load_field(b, frame, FRAME_ARGS, pointers)
-        self._rets = load_field(b, frame, FRAME_RETS, pointers)
+        self._args = load_field(b, frame, FRAME_ARGS, pointer)
+        self._rets = load_field(b, frame, FRAME_RETS, pointer)
 
     def _buffer(self, k: int, is_result: bool) -> Register:
-        return self.b.load(at(self.b, self._rets if is_result else self._args, pointer, k))
+        return load_pointer(self.b, self._rets if is_result else self._args, k)
 
     def data(self, k: int, is_result: bool) -> Register:
         """The memory of argument or result `k`."""
@@ -111,8 +110,7 @@ class Frame:
     def leading_size(self, k: int, is_result: bool) -> Register:
         """The size of the leading axis of argument or result `k`."""
         buffer = self._buffer(k, is_result)
-        dims = load_field(self.b, buffer, _BUFFER_DIMS, i64.as_pointer())
-        return self.b.load(dims)
+        return load_field(self.b, load_field(self.b, buffer, _BUFFER_DIMS, pointer), 0, i64)
 
     def request_size(self) -> int:
         return 40

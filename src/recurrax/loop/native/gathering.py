@@ -22,9 +22,9 @@ from recurrax.loop.native.emit import (
     i8,
     i64,
     integer,
+    load_pointer,
     loop,
     pointer,
-    pointers,
     void,
     zero,
 )
@@ -83,7 +83,7 @@ def build_gather(problem: Problem, target: Target, threads: int) -> ir.Module:
         starts = ir.Constant(ir.ArrayType(i64, len(tiles)), [start for start, _ in tiles])
         table: Register = ir.GlobalVariable(module, starts.type, "starts")
         table.linkage, table.initializer = "internal", starts
-        start = b.load(b.gep(table, [integer(0), ticket]))
+        start = b.load(at(b, table, i64, ticket), typ=i64)
         for size, code in functions.items():
             runs = [k for k, (_, n) in enumerate(tiles) if n == size]
             inside = b.and_(
@@ -143,9 +143,9 @@ class _Gather:
     def tile(self, size: int, by_column: bool) -> ir.Function:
         """`void tile(buffers, scratch, start)`: columns (or rows) of the result from `start` on."""
         problem = self.problem
-        made, b = function(self.module, f"tile{size}", void, [pointers, pointer, i64])
+        made, b = function(self.module, f"tile{size}", void, [pointer, pointer, i64])
         buffers, scratch, start = made.args
-        left, right, result = (b.load(at(b, buffers, pointer, k)) for k in range(3))
+        left, right, result = (load_pointer(b, buffers, k) for k in range(3))
         zero_ = integer(0)
         row, column = (zero_, start) if by_column else (start, zero_)
         shape = (problem.left, size) if by_column else (size, problem.right)
@@ -167,7 +167,7 @@ class _Gather:
         return made
 
     def _at(self, b: Builder, base: Register, offset: Register) -> Register:
-        return b.bitcast(at(b, base, self.type, offset), pointer)
+        return at(b, base, self.type, offset)
 
     def _clear(self, b: Builder, result: Register, rows: int, columns: int) -> None:
         def row(r: Register, _) -> None:

@@ -1,12 +1,14 @@
 """From a lowered step to a function that XLA can call: emit, compile, keep, register."""
 
+import contextlib
 import functools
+import gc
 import hashlib
 import importlib.metadata
 import os
 import pathlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -14,7 +16,7 @@ import llvmlite.ir as ir
 
 from recurrax.loop.native import cache, ffi, memory
 from recurrax.loop.native.driver import Work, emit_handler, share
-from recurrax.loop.native.emit import Builder, Module, Register, at, i8, integer, pointer, pointers
+from recurrax.loop.native.emit import Builder, Module, Register, at, i8, integer, load_pointer
 from recurrax.loop.native.lower import Step
 from recurrax.loop.native.microkernel import block_for
 from recurrax.loop.native.schedule import Schedule
@@ -76,11 +78,25 @@ def _made(name: str, target: Target, build, entry: str) -> llvm.ExecutionEngine:
     code = cache.load(name)
     engine = None if code is None else _linked(code, entry)
     if engine is None:
-        code = compile_module(build(), target)
+        with _uncollected():
+            code = compile_module(build(), target)
         cache.store(name, code)
         engine = _linked(code, entry)
     assert engine is not None
     return engine
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's garbage collection: a module is thousands of new objects, and looking
+    through all that JAX holds on their account takes longer than making them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def compile_module(module: ir.Module, target: Target) -> bytes:
@@ -136,9 +152,8 @@ def build_loop(step: Step, target: Target, reverse: bool, length: int, threads: 
     last = code.emit(rest) if rest != rows else whole
 
     def prepare(b: Builder, buffers: Register, packed: Register) -> None:
-        addresses = b.bitcast(buffers, pointers)
         for weight in code.packed.values():
-            source = b.load(at(b, addresses, pointer, weight.weight.index))
+            source = load_pointer(b, buffers, weight.weight.index)
             b.call(weight.pack, [source, at(b, packed, i8, weight.offset)])
 
     def tile(b, buffers, scratch, packed, ticket, length) -> None:
