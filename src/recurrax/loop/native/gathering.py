@@ -10,7 +10,6 @@ import dataclasses
 import llvmlite.ir as ir
 
 from recurrax.loop.native import memory
-from recurrax.loop.native.driver import Work, emit_handler
 from recurrax.loop.native.emit import (
     Builder,
     Module,
@@ -40,6 +39,7 @@ from recurrax.loop.native.microkernel import (
 )
 from recurrax.loop.native.panels import Layout, emit_pack
 from recurrax.loop.native.target import Target
+from recurrax.loop.native.work import Work, constant_data, emit_handler
 
 _CHUNKS = range(384, 159, -1)
 
@@ -81,8 +81,7 @@ def build_gather(problem: Problem, target: Target, threads: int) -> ir.Module:
     def tile(b: Builder, buffers, scratch, packed, ticket, length) -> None:
         del packed, length
         starts = ir.Constant(ir.ArrayType(i64, len(tiles)), [start for start, _ in tiles])
-        table: Register = ir.GlobalVariable(module, starts.type, "starts")
-        table.linkage, table.initializer = "internal", starts
+        table = constant_data(module, "starts", starts)
         start = b.load(at(b, table, i64, ticket), typ=i64)
         for size, code in functions.items():
             runs = [k for k, (_, n) in enumerate(tiles) if n == size]
@@ -105,7 +104,7 @@ def build_gather(problem: Problem, target: Target, threads: int) -> ir.Module:
         length=0,
         length_of=None,
     )
-    emit_handler(module, work, target)
+    emit_handler(module, work)
     return module
 
 

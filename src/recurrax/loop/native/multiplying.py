@@ -5,13 +5,13 @@ import dataclasses
 import llvmlite.ir as ir
 
 from recurrax.loop.native import memory
-from recurrax.loop.native.driver import Work, emit_handler
 from recurrax.loop.native.emit import Builder, Module, at, i1, integer, load_pointer
 from recurrax.loop.native.graph import Weight
 from recurrax.loop.native.memory import SPILLED, TYPES
 from recurrax.loop.native.microkernel import Operand, Shape, block_for, emit_product, even
 from recurrax.loop.native.panels import Layout, emit_pack
 from recurrax.loop.native.target import Target
+from recurrax.loop.native.work import Work, emit_handler
 
 _TILE = 64
 
@@ -86,5 +86,5 @@ def build_multiplication(problem: Multiplication, target: Target, threads: int) 
         length_of=None,
         grown_results=((0, problem.outputs * bytes_),),
     )
-    emit_handler(module, work, target)
+    emit_handler(module, work)
     return module

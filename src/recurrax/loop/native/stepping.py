@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import llvmlite.ir as ir
 
-from recurrax.loop.native.driver import share
 from recurrax.loop.native.emit import (
     Builder,
     Module,
@@ -30,6 +29,7 @@ from recurrax.loop.native.lower import Step
 from recurrax.loop.native.microkernel import block_for
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.tile import TileCode
+from recurrax.loop.native.work import share
 
 _DENORMALS_AS_ZERO = 0x8040  # of MXCSR: results, and operands
 
