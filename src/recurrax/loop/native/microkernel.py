@@ -6,6 +6,7 @@ Blocks are as even as the tile allows, so that no thin block is left over at the
 """
 
 import dataclasses
+import itertools
 
 import llvmlite.ir as ir
 
@@ -182,20 +183,34 @@ class _Emitter:
         def step(k, more: int, sums: list[Register]) -> list[Register]:
             offset = b.mul(k, integer(along))
             at_input = b.mul(k, integer(operand.input))
-            taken = iter(reads)
-            weights = [
-                self._weight(base, [offset, more * along + v * layout.lanes], next(taken))
-                for base in bases
-                for v in range(self.vectors)
-            ]
-            sums = list(sums)
-            for i, start in enumerate(starts):
-                x = splat(
-                    b, b.load(at(b, start, type_, at_input, more * operand.input)), layout.lanes
+            places = [
+                (base, v * layout.lanes, lanes)
+                for (base, v), lanes in zip(
+                    itertools.product(bases, range(self.vectors)), reads, strict=True
                 )
-                for v, weight in enumerate(weights):
-                    place = i * len(weights) + v
-                    sums[place] = fma(b, x, weight, sums[place])
+            ]
+
+            def weight(base: Register, column: int, lanes: Lanes) -> Register:
+                return self._weight(base, [offset, more * along + column], lanes)
+
+            def number(start: Register) -> Register:
+                x = b.load(at(b, start, type_, at_input, more * operand.input))
+                return splat(b, x, layout.lanes)
+
+            sums = list(sums)
+            # The fewer of both stay in registers, the others come and go one at a time.
+            if len(starts) < len(places):
+                numbers = [number(start) for start in starts]
+                for v, place in enumerate(places):
+                    w = weight(*place)
+                    for i, x in enumerate(numbers):
+                        sums[i * len(places) + v] = fma(b, x, w, sums[i * len(places) + v])
+                return sums
+            weights = [weight(*place) for place in places]
+            for i, start in enumerate(starts):
+                x = number(start)
+                for v, w in enumerate(weights):
+                    sums[i * len(places) + v] = fma(b, x, w, sums[i * len(places) + v])
             return sums
 
         def several(k: Register, sums: list[Register]) -> list[Register]:
