@@ -181,17 +181,27 @@ class _Emitter:
         ]
 
         def step(here: Register, there: Register, k: int, sums: list[Register]) -> list[Register]:
-            weights = [
-                self._weight(there, k * along + start, lanes)
-                for start, lanes in zip(starts, reads, strict=True)
-            ]
-            sums = list(sums)
-            for i in range(size):
+            def weight(n: int) -> Register:
+                return self._weight(there, k * along + starts[n], reads[n])
+
+            def number(i: int) -> Register:
                 at_input = at(b, here, type_, i * operand.row + k * operand.input)
-                x = splat(b, b.load(at_input, typ=type_), layout.lanes)
-                for v, weight in enumerate(weights):
-                    place = i * len(weights) + v
-                    sums[place] = fma(b, x, weight, sums[place])
+                return splat(b, b.load(at_input, typ=type_), layout.lanes)
+
+            sums = list(sums)
+            # The fewer of both stay in registers, the others come and go one at a time.
+            if size < len(starts):
+                numbers = [number(i) for i in range(size)]
+                for n in range(len(starts)):
+                    w = weight(n)
+                    for i, x in enumerate(numbers):
+                        sums[i * len(starts) + n] = fma(b, x, w, sums[i * len(starts) + n])
+                return sums
+            weights = [weight(n) for n in range(len(starts))]
+            for i in range(size):
+                x = number(i)
+                for n, w in enumerate(weights):
+                    sums[i * len(weights) + n] = fma(b, x, w, sums[i * len(weights) + n])
             return sums
 
         def several(k: Register, sums: list[Register], times: int = _UNROLL) -> list[Register]:
