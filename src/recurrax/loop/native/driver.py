@@ -47,7 +47,8 @@ class Work:
     """What the driver shares out.
 
     `prepare(b, buffers, packed)` runs once, on the calling thread. `tile(b, buffers, scratch,
-    packed, ticket, length)` is emitted where one tile's work belongs. `length_of` is the number of
+    packed, ticket, length)` is emitted where one tile's work belongs, and `finish(b, buffers,
+    packed)`, on the calling thread, where all of it is done. `length_of` is the number of
     the argument (or result) whose leading axis is the length, or None with `length` given.
     `grown_results` are results and their bytes for each unit of length.
     """
@@ -63,6 +64,7 @@ class Work:
     length: int
     length_of: tuple[int, bool] | None
     grown_results: tuple[tuple[int, int], ...] = ()
+    finish: Callable[[Builder, Register, Register], None] | None = None
 
     @property
     def workers(self) -> int:
@@ -103,7 +105,8 @@ def emit_handler(module: ir.Module, work: Work, target: Target, name: str = "han
     frame = Frame(b, handler.args[0])
     block = _take_block(b, frame, request, spare, work)
     _fill_in(b, frame, block, work)
-    work.prepare(b, at(b, block, i8, _BUFFERS), at(b, block, i8, work.packed_at))
+    memory = at(b, block, i8, _BUFFERS), at(b, block, i8, work.packed_at)
+    work.prepare(b, *memory)
     for _ in range(work.workers - 1):
         error = frame.schedule(request, b.bitcast(task, pointer), block)
         with b.if_then(b.icmp_unsigned("!=", error, ir.Constant(pointer, None)), likely=False):
@@ -112,6 +115,8 @@ def emit_handler(module: ir.Module, work: Work, target: Target, name: str = "han
     b.call(labour, [block])
     if work.workers > 1:
         _wait(b, block, work, target)
+    if work.finish is not None:
+        work.finish(b, *memory)
     b.call(release, [block])
     b.ret(ir.Constant(pointer, None))
 
