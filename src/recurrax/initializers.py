@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -43,7 +44,8 @@ class Initializer:
 
 
 def _array(value: np.ndarray | float, shape: Shape, dtype: Any) -> Array:
-    return jnp.asarray(np.broadcast_to(np.asarray(value), tuple(shape)), dtype or jnp.float32)
+    filled = np.broadcast_to(np.asarray(value), tuple(shape))
+    return jax.device_put(filled.astype(jnp.dtype(dtype or "float32")))
 
 
 @serializable("keras.initializers", "zeros")

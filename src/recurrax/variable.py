@@ -126,6 +126,19 @@ def claim(shape: Sequence[int], dtype: Any, name: str) -> None:
     _context.allowance[0] = left - size
 
 
+def _copied(value: Any, dtype: Any) -> Array:
+    """`value` as an array of its own: training donates the buffer, the caller's must survive.
+
+    Numbers of the type wanted are copied as they are: `jnp.array` compiles a program to copy.
+    """
+    plain = isinstance(value, np.ndarray | Array) and isinstance(value.dtype, np.dtype)
+    if plain and not isinstance(value, Tracer):
+        known = jax.dtypes.canonicalize_dtype(value.dtype)
+        if dtype is None or dtype == known:
+            return jax.device_put(value, may_alias=False)
+    return jnp.array(value, dtype=dtype)
+
+
 class Variable:
     """A named array that can be assigned to.
 
@@ -176,13 +189,12 @@ class Variable:
             value = initializer
             claim(np.shape(value), dtype or getattr(value, "dtype", "float32"), self.path)
         with jax.ensure_compile_time_eval():
-            # Always a copy: training donates the buffer, and the caller's array must survive.
-            self._value: Array = jnp.array(value, dtype=dtype)
+            self._value: Array = _copied(value, dtype)
 
     def _initialize(self) -> None:
         if self._initializer is not None:
             with jax.ensure_compile_time_eval():
-                self._value = jnp.array(self._initializer(self.shape, self.dtype), self.dtype)
+                self._value = _copied(self._initializer(self.shape, self.dtype), self.dtype)
             self._initializer = None
 
     @property
@@ -225,7 +237,7 @@ class Variable:
                 "must not escape it: call the layer through `layer.stateless_call(...)` there."
             )
         else:
-            self._value = jnp.array(value, dtype=self.dtype)
+            self._value = _copied(value, self.dtype)
             self._initializer = None
         return value
 

@@ -114,6 +114,15 @@ def test_a_second_call_compiles_nothing(make, compilations):
     assert compilations.count > 0
 
 
+def test_making_a_model_compiles_nothing(compilations):
+    sizes = [layers.Embedding(23, 19), layers.LSTM(29), layers.Dense(31)]  # of no other test
+    model = keras.Sequential([keras.Input((None,), dtype="int32"), *sizes])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.optimizer.build(model.trainable_variables)
+    model.set_weights([np.ones(v.shape, v.dtype) for v in model.weights])
+    assert compilations.count == 0
+
+
 def test_a_call_costs_less_than_a_millisecond_beyond_the_computation():
     model = keras.Sequential([layers.Embedding(10, 4), layers.LSTM(4), layers.Dense(2)])
     ids = np.zeros((1, 3), np.int32)

@@ -119,6 +119,19 @@ def test_compute_mask_by_hand_on_arrays_and_symbols():
     np.testing.assert_allclose(model(ids), lstm(embedding(ids[:, :2])), rtol=1e-6, atol=1e-6)
 
 
+def test_a_loop_behind_an_embedding_runs_over_its_integers():
+    """It multiplies the table; whatever stands in between, it runs over vectors."""
+    for between, looks_up in (([], 1), ([layers.LayerNormalization()], 0)):
+        model = keras.Sequential(
+            [layers.Embedding(5, 3, mask_zero=True), *between, layers.GRU(4, name="gru")]
+        )
+        ids = np.array([[3, 4, 0], [1, 0, 0], [2, 2, 2], [1, 4, 3]])
+        together = model(ids)
+        assert model.explain()["gru"].inside.get("gather", 0) == looks_up
+        alone = [model(sample[sample > 0][None]) for sample in ids]
+        np.testing.assert_allclose(together, np.concatenate(alone), rtol=1e-5, atol=1e-6)
+
+
 def test_pooling_over_time_leaves_padding_out():
     for name in ("GlobalMaxPooling1D", "GlobalAveragePooling1D"):
         layer = getattr(layers, name)()

@@ -6,14 +6,13 @@ import interpreter
 import jax
 import pytest
 from direct import Loops
-from published_cells import CELLS, convolutional, greedy_decoder, liquid, values_and_gradients
+from published_cells import CELLS, convolutional, liquid, values_and_gradients
 from recurrences import assert_same
 
 import recurrax
 
 REFUSED = {
     convolutional: ["`conv_general_dilated`", "`conv_general_dilated`"],
-    greedy_decoder: ["`gather`", "`scatter-add`"],
     liquid: ["too long to compile"],
 }
 

@@ -53,13 +53,24 @@ def test_elementwise_work_on_inputs_stays():
     holds(f)
 
 
-def test_look_ups_move_before():
+def test_look_ups_stay_and_their_indices_move():
     table, tokens = jnp.ones((7, UNITS)), jnp.ones((LENGTH, BATCH), int)
 
     def f(h, token):
         return h + table[token], None
 
-    assert "gather" in parts_of(f, xs=tokens)["before"]
+    assert parts_of(f, xs=tokens)["before"] == ["lt", "add", "select_n", "broadcast_in_dim"]
+    assert parts_of(f, xs=tokens)["inside"] == ["gather", "add"]
+    holds(f, xs=tokens)
+
+
+def test_look_ups_that_products_read_move_before():
+    table, tokens = jnp.ones((7, FEATURES)), jnp.ones((LENGTH, BATCH), int)
+
+    def f(h, token):
+        return h + table[token] @ W, None
+
+    assert parts_of(f, xs=tokens)["before"][-2:] == ["gather", "dot_general"]
     holds(f, xs=tokens)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from recurrax import constraints, initializers, regularizers
+from recurrax.layers import looked_up
 from recurrax.layers.checks import positive_int
 from recurrax.layers.layer import Layer
 from recurrax.registry import serializable
@@ -83,7 +84,10 @@ class Embedding(Layer):
 
     def call(self, inputs: Num[Array, "*batch"]) -> Float[Array, "*batch features"]:
         ids = inputs if jnp.issubdtype(inputs.dtype, jnp.integer) else inputs.astype(jnp.int32)
-        return jnp.take(self.embeddings.value, ids, axis=0, mode="clip").astype(self.compute_dtype)
+        table = self.embeddings.value.astype(self.compute_dtype)
+        vectors = jnp.take(table, ids, axis=0, mode="clip")
+        looked_up.note(vectors, table, ids)
+        return vectors
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return jnp.not_equal(inputs, 0) if self.mask_zero else None

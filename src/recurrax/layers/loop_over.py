@@ -1,20 +1,20 @@
 """One loop over time around a cell, on the one entrance to all loops, `recurrax.scan`."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from recurrax.layers import carried, explained, masked
+from recurrax.layers import carried, explained, looked_up, masked
 from recurrax.layers.cell import GatedCell
 from recurrax.layers.cells import call_cell, cell_name, match_states
 from recurrax.layers.dropout_cell import DropoutRNNCell, draw_again, keeping_masks
 from recurrax.layers.layer import Layer
 from recurrax.layers.record import is_recording, record, recording
-from recurrax.loop import scan
+from recurrax.loop import plan, scan
 from recurrax.variable import StatelessScope, Variable
 
 
@@ -46,6 +46,7 @@ def loop(
     cell, reverse = layer.cell, layer.go_backwards
     # In float32 the states of a mixed-precision cell would make every step's carry change dtype.
     initial = jax.tree.map(lambda x: jnp.asarray(x, _state_dtype(x, layer)), initial)
+    take, sequences = _by_step(layer, sequences)
     xs = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), sequences)
     steps = jax.tree.leaves(xs)[0].shape[0]
     if steps == 0:
@@ -61,7 +62,7 @@ def loop(
 
     def step(carry: Any, x: Any) -> Any:
         states, changed = carry
-        x_t, mask_t = x
+        x_t, mask_t = take(x[0]), x[1]
         with recording() if is_recording() else contextlib.nullcontext() as found:
             with StatelessScope(zip(changing, changed, strict=True)) as scope:
                 output, new = call_cell(cell, x_t, states, training, constants)
@@ -81,7 +82,7 @@ def loop(
 
     run = _run_step if steps == 1 and carried.is_carrying() else scan
     with keeping_masks(dropping):
-        changing += _rehearse(cell, xs, initial, training, constants)
+        changing += _rehearse(cell, take, xs, initial, training, constants)
         draw_again(dropping)
         explained.keep(layer, step, (initial, [v.value for v in changing]), (xs, time_mask), steps)
         (states, changed), (ys, losses, found) = run(
@@ -124,6 +125,17 @@ def loop(
     return jax.tree.map(lambda y: y[0] if reverse else y[-1], ys), states
 
 
+def _by_step(layer: Any, sequences: Any) -> tuple[Callable[[Any], Any], Any]:
+    """What the loop runs over, and what makes the cell's input of one step of it.
+
+    A loop over an embedding's output runs over its integers, and looks up at each step.
+    """
+    found = None if carried.is_carrying() else looked_up.look_up_of(sequences)
+    if found is None or plan.asked_for(layer.runner) == "lax":
+        return lambda x: x, sequences
+    return lambda ids: jnp.take(found.table, ids, axis=0, mode="clip"), found.ids
+
+
 def _run_step(f: Any, init: Any, xs: Any, **_: Any) -> tuple[Any, Any]:
     """`scan` of one step, without a loop."""
     carry, ys = f(init, jax.tree.map(lambda x: x[0], xs))
@@ -151,7 +163,7 @@ def _dropping(cell: Any) -> list[DropoutRNNCell]:
 
 
 def _rehearse(
-    cell: Any, xs: Any, initial: list[Any], training: bool, constants: Any
+    cell: Any, take: Any, xs: Any, initial: list[Any], training: bool, constants: Any
 ) -> list[Variable]:
     """What a step assigns to, and so becomes part of the loop's carry.
 
@@ -166,7 +178,7 @@ def _rehearse(
 
     def step(x: Any, states: Any) -> None:
         with StatelessScope() as scope:
-            call_cell(cell, x, states, training, constants)
+            call_cell(cell, take(x), states, training, constants)
         for variable in cell.non_trainable_variables:
             if scope.get_current_value(variable) is not None:
                 assigned.append(variable)

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from recurrax import activations
@@ -43,8 +45,10 @@ class LSTMCell(GatedCell):
 
     def initialize_bias(self, shape: tuple[int, ...], dtype: Any) -> Array:
         bias = super().initialize_bias(shape, dtype)
-        if self.unit_forget_bias:
-            bias = bias.at[self.units : 2 * self.units].set(1.0)
+        if self.unit_forget_bias:  # on the host: to write to an array in place compiles programs
+            filled = np.array(bias)
+            filled[self.units : 2 * self.units] = 1.0
+            bias = jax.device_put(filled)
         return bias
 
     def call(

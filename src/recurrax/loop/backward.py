@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
-from recurrax.loop import gates, jaxprs, kept, operations
+from recurrax.loop import gates, jaxprs, kept, look_ups, operations
 from recurrax.loop.body import Body
 from recurrax.loop.jaxprs import Atom
 
@@ -20,8 +20,9 @@ from recurrax.loop.jaxprs import Atom
 class Use:
     """One use of a const whose part of the gradient is finished after the backward loop.
 
-    The const is operand `position` of `eqn`. In a product `other` is what it multiplies, and `tap`
-    numbers the cotangents of products, which leave the loop step by step. Elsewhere the const is
+    The const is operand `position` of `eqn`. In a product `other` is what it multiplies, in a
+    look-up the indices, and `tap` numbers their cotangents, which leave the loop step by step.
+    Elsewhere the const is
     repeated over rows, `other` is None, and `tap` numbers the `sums` of such a value's cotangents.
     """
 
@@ -78,11 +79,11 @@ def _replaced(kept_value: Any, made_again: Any) -> Any:
 class _Taps:
     """Where the gradient of each const is picked up.
 
-    A tap is a zero added to a value: its cotangent is the value's. Taps stand at the products,
-    where they leave the backward loop for the product after it; and where a const is repeated over
-    rows, where each row's are added up in the loop: a sum needs no memory for all steps. One step
-    of the cotangent may be no larger than the largest value that the loop carries, keeps or hands
-    out; all other uses are `direct`.
+    A tap is a zero added to a value: its cotangent is the value's. Taps stand at the products and
+    look-ups, where they leave the backward loop for the work after it; and where a const is
+    repeated over rows, where each row's are added up in the loop: a sum needs no memory for all
+    steps. One step of the cotangent may be no larger than the largest value that the loop carries,
+    keeps or hands out, or than that of a look-up; all other uses are `direct`.
     """
 
     def __init__(self, body: Body, wanted: Sequence[int], keep: Sequence[kept.Kept]):
@@ -117,6 +118,12 @@ class _Taps:
         self, eqn: JaxprEqn, position: int, const: int, still: set[Var], root: Var | None
     ) -> bool:
         out = eqn.outvars[0]
+        looked_up = look_ups.look_up(eqn)
+        if looked_up is not None:
+            tap = self.products.setdefault(out, len(self.products))
+            self.uses.append(Use(const, eqn, position, tap, looked_up[1]))
+            self._at.setdefault(id(eqn), []).append((position, const, None))
+            return True
         if len(eqn.outvars) > 1 or jaxprs.nbytes([out.aval]) > self._limit:
             return False
         others = jaxprs.variables(a for i, a in enumerate(eqn.invars) if i != position)

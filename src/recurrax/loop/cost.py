@@ -35,6 +35,8 @@ def _flops(eqn: JaxprEqn) -> int:
         return 2 * out.size * math.prod(ins[0].shape[i] for i in contracted)
     if name == "loop_product":
         return 2 * out.size * ins[0].shape[-1]
+    if name == "loop_add_up":
+        return ins[1].size
     if name == "loop_gather":
         return 2 * ins[0].size * ins[1].shape[-1]
     if name == "conv_general_dilated":

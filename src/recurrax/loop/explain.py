@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr
 
-from recurrax.loop import cost, gradient, jaxprs, plan, split, step
+from recurrax.loop import cost, gradient, jaxprs, look_ups, plan, split, step
 from recurrax.loop import segments as _segments
 from recurrax.loop.primitive import loop
 
@@ -110,7 +110,7 @@ def explain(
         reason = traced.must_stay_whole or 'runner="lax" was asked for'
         return _plain_scan(traced, number, reason)
 
-    parts = split.split(traced.body)
+    parts = split.split(look_ups.worked_ahead(traced.body, traced.length))
     core = parts.core
     d = gradient.derivative(core, tuple(jaxprs.is_float(a) for a in core.jaxpr.in_avals))
     back = gradient.backward_of(d, (False,) * len(d.joint.float_ys))

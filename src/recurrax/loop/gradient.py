@@ -17,7 +17,7 @@ from jax import Array
 from jax.extend.core import ClosedJaxpr, Literal, Primitive, Var
 from jax.interpreters import ad, batching, mlir
 
-from recurrax.loop import backward, jaxprs, products
+from recurrax.loop import backward, jaxprs, look_ups, products
 from recurrax.loop.backward import Argument, Backward, Joint, Use
 from recurrax.loop.body import Body
 from recurrax.loop.primitive import loop, loop_p
@@ -191,8 +191,11 @@ def _after_the_loop(
     body: Body, use: Use, tap: Array, stacks: dict[Var, Array], runner: str | None
 ) -> Array:
     """One use's part of the gradient of a const: a contraction over rows, and steps if it is a
-    product's."""
+    product's or a look-up's."""
     jaxpr, eqn = body.jaxpr.jaxpr, use.eqn
+    if use.other is not None and look_ups.look_up(eqn) is not None:
+        index, count = stacks[use.other][..., 0], body.jaxpr.in_avals[use.const].shape[0]
+        return products.add_up(jnp.clip(index, 0, count - 1), tap, count=count, runner=runner)
     if use.other is not None and use.position == 1 and products.is_plain(eqn):
         pair = (stacks[use.other], tap)
         pair = pair[::-1] if products.weight_is_transposed(eqn) else pair

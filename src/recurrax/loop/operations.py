@@ -1,5 +1,9 @@
 """Kinds of operations, by the names of their primitives, as the passes tell them apart."""
 
+from typing import Any
+
+from jax import lax
+
 PRODUCTS = frozenset({"conv_general_dilated", "dot_general", "ragged_dot"})
 
 DRAWS = frozenset({"random_bits", "rng_bit_generator", "threefry2x32"})
@@ -73,3 +77,20 @@ LAYOUT = frozenset(
 # They say that a value may differ from device to device, and compute nothing; where they stand
 # inside a loop, the gradient is summed over all devices at each step.
 TYPES_OF_DEVICES = frozenset({"pvary"})
+_MODES = (lax.GatherScatterMode.CLIP, lax.GatherScatterMode.PROMISE_IN_BOUNDS)
+
+
+def picks_rows(gather: dict[str, Any], table: tuple[int, ...], index: tuple[int, ...]) -> bool:
+    """Whether a `gather` of these parameters and shapes puts whole rows of a matrix in the place of
+    integers: (rows, n) and (..., 1) to (..., n)."""
+    numbers = gather["dimension_numbers"]
+    return (
+        len(table) == 2
+        and index[-1:] == (1,)
+        and tuple(numbers.offset_dims) == (len(index) - 1,)
+        and tuple(numbers.collapsed_slice_dims) == (0,)
+        and tuple(numbers.start_index_map) == (0,)
+        and not numbers.operand_batching_dims
+        and tuple(gather["slice_sizes"]) == (1, table[1])
+        and gather["mode"] in _MODES
+    )

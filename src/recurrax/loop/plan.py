@@ -125,8 +125,13 @@ def gather(a: Array, dz: Array, *, precision: Any, runner: str | None) -> Array:
     return _multiplier(runner).gather(a, dz, precision=precision)
 
 
+def add_up(index: Array, dz: Array, *, count: int, runner: str | None) -> Array:
+    """Integers `(...)` and `(..., n)` to `(count, n)`, by the runner that is best at it."""
+    return _multiplier(runner).add_up(index, dz, count=count)
+
+
 def _multiplier(runner: str | None) -> Any:
-    """The runner that is best at products of all steps together."""
+    """The runner that is best at products and sums of all steps together."""
     if runner != "xla" and jax.default_backend() == "cpu":
         return _native() or xla
     return xla

@@ -1,8 +1,8 @@
-"""Large products over time and rows, whose weight gradient may come from the runner.
+"""Large products and sums over time and rows, which may come from the runner.
 
 `product(a, w)` folds every leading axis of `a` into rows; its transpose with respect to `w` is
 `gather(a, dz)`, the contraction over those rows, and the transposes of `gather` are products
-again. Gradients of any order stay within the pair.
+again. Gradients of any order stay within the pair. `add_up` is the transpose of a look-up.
 """
 
 import jax
@@ -12,10 +12,12 @@ from jax.extend.core import JaxprEqn, Literal, Primitive
 from jax.interpreters import ad, batching, mlir
 
 from recurrax.loop import jaxprs, plan
+from recurrax.loop.runners import xla
 from recurrax.loop.runners.xla import rows
 
 product_p = Primitive("loop_product")
 gather_p = Primitive("loop_gather")
+add_up_p = Primitive("loop_add_up")
 
 
 def product(a: Array, w: Array, *, precision=None, runner: str | None = None) -> Array:
@@ -26,6 +28,14 @@ def product(a: Array, w: Array, *, precision=None, runner: str | None = None) ->
 def gather(a: Array, dz: Array, *, precision=None, runner: str | None = None) -> Array:
     """`(..., k)` and `(..., n)` to `(k, n)`: the sum over all leading axes of outer products."""
     return gather_p.bind(a, dz, precision=precision, runner=runner)
+
+
+def add_up(index: Array, dz: Array, *, count: int, runner: str | None = None) -> Array:
+    """Integers `(...)` and `(..., n)` to `(count, n)`: row k is the sum of `dz` where `index` is k.
+
+    Indices are from 0 to `count - 1`.
+    """
+    return add_up_p.bind(index, dz, count=count, runner=runner)
 
 
 def is_plain(eqn: JaxprEqn) -> bool:
@@ -84,6 +94,35 @@ for _primitive, _function, _batch, _shape in (
     _primitive.def_impl(jax.jit(_function, static_argnames=("precision", "runner")))
     mlir.register_lowering(_primitive, mlir.lower_fun(_function, multiple_results=False))
     batching.primitive_batchers[_primitive] = _batch
+
+
+def _add_up(index, dz, *, count, runner):
+    return plan.add_up(index, dz, count=count, runner=runner)
+
+
+def _add_up_batch(args, dims, *, count, runner):
+    del runner
+    return jax.vmap(lambda index, dz: xla.add_up(index, dz, count=count), in_axes=dims)(*args), 0
+
+
+add_up_p.def_abstract_eval(
+    lambda index, dz, *, count, runner: dz.update(shape=(count, dz.shape[-1]), weak_type=False)
+)
+add_up_p.def_impl(jax.jit(_add_up, static_argnames=("count", "runner")))
+mlir.register_lowering(add_up_p, mlir.lower_fun(_add_up, multiple_results=False))
+batching.primitive_batchers[add_up_p] = _add_up_batch
+
+
+def _add_up_transpose(dt, index, dz, *, count, runner):
+    del dz, count, runner
+    return None, jnp.take(dt, index, axis=0, mode="clip")
+
+
+ad.primitive_jvps[add_up_p] = lambda primals, tangents, **params: (
+    add_up_p.bind(*primals, **params),
+    add_up_p.bind(primals[0], ad.instantiate_zeros(tangents[1]), **params),
+)
+ad.primitive_transposes[add_up_p] = _add_up_transpose
 
 ad.defbilinear(
     product_p,

@@ -7,7 +7,7 @@ import jax
 from jax import export
 
 from recurrax.loop import gradient as _gradient  # noqa: F401 (gives the loop its derivative)
-from recurrax.loop import plan, split, step
+from recurrax.loop import look_ups, plan, split, step
 from recurrax.loop import segments as _segments
 from recurrax.loop.primitive import loop
 
@@ -85,7 +85,7 @@ def scan(
         )
 
     carry, ys = split.run(
-        split.split(traced.body),
+        split.split(look_ups.worked_ahead(traced.body, traced.length)),
         traced.consts,
         traced.init,
         traced.xs,

@@ -1,11 +1,11 @@
 """Split: what moves before the loop, what stays inside it, what moves after it.
 
-Work on `consts` alone is done once. Products of `x` alone, look-ups and the like, with all they
-need, are done before the loop for all steps together: `x_t @ W` is one product with time and rows
-folded. Products that only feed `y`, and what follows them, are done after the loop, likewise
-together. The rest is the core. Elementwise work on `x` stays in it: it is cheaper done on what
-is in the cache than written to memory for all steps and read again (a layer-norm LSTM trains a
-quarter faster so).
+Work on `consts` alone is done once. Products of `x` alone and the like, with all they need, are
+done before the loop for all steps together: `x_t @ W` is one product with time and rows folded.
+Products that only feed `y`, and what follows them, are done after the loop, likewise together. The
+rest is the core. Elementwise work on `x` stays in it: it is cheaper done on what is in the cache
+than written to memory for all steps and read again (a layer-norm LSTM trains a quarter faster so).
+So do look-ups in a table that is the same at every step.
 
 Memory rule: one step of a value that moves may take at most `GROWTH` times the memory of one step
 of the loop itself (`x_t`, carry and `y_t` together); larger ones stay inside, where they live for
@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
-from recurrax.loop import jaxprs, operations, products
+from recurrax.loop import jaxprs, look_ups, operations, products
 from recurrax.loop.body import Body
 from recurrax.loop.interning import interned
 from recurrax.loop.jaxprs import Atom
@@ -107,7 +107,8 @@ def split(step: Body) -> Split:
 
     late = _late(jaxpr.eqns, kinds, moves, [carry_out[i] for i in moving], limit)
     after = [e for e in jaxpr.eqns if id(e) in late]
-    early = _early(jaxpr.eqns, moves, [*y_out, *(a for e in after for a in e.invars)])
+    read_outside = [*y_out, *(a for e in after for a in e.invars)]
+    early = _early(jaxpr.eqns, kinds, moves, read_outside)
     once = [e for e in jaxpr.eqns if id(e) in early and moves[id(e)] == Kind.CONST]
     before = [e for e in jaxpr.eqns if id(e) in early and moves[id(e)] == Kind.X]
     inside = [e for e in jaxpr.eqns if id(e) not in early and id(e) not in late]
@@ -181,20 +182,27 @@ def _spreads(eqn: JaxprEqn) -> bool:
     return eqn.primitive.name in _SPREADS and jaxprs.aval(eqn.outvars[0]).size > inputs
 
 
-def _early(eqns: Sequence[JaxprEqn], moves: dict[int, Kind], read: Sequence[Atom]) -> set[int]:
+def _early(
+    eqns: Sequence[JaxprEqn], kinds: dict[Var, Kind], moves: dict[int, Kind], read: Sequence[Atom]
+) -> set[int]:
     """Ids of the equations to run before the loop.
 
-    Spreads, and cheap work on `x`, move only if something outside the loop reads them: other work
-    that moves, or `read`.
+    Spreads, cheap work on `x` and look-ups of rows move only if something outside the loop reads
+    them: other work that moves, or `read`. What a look-up needs to know its row moves.
     """
     wanted = set(jaxprs.variables(read))
     early = set()
     for eqn in reversed(eqns):
         kind = moves[id(eqn)]
         idle = _spreads(eqn) or (kind == Kind.X and eqn.primitive.name in _CHEAP)
+        looks_up = look_ups.look_up(eqn) if kind == Kind.X else None
+        table, index = looks_up or (None, None)
+        idle = idle or (table is not None and kinds[table] == Kind.CONST)
         if kind != Kind.STATE and (not idle or any(v in wanted for v in eqn.outvars)):
             early.add(id(eqn))
             wanted.update(jaxprs.variables(eqn.invars))
+        elif index is not None:
+            wanted.add(index)
     return early
 
 

@@ -3,7 +3,6 @@
 import io
 from typing import Any
 
-import h5py
 import ml_dtypes
 import numpy as np
 
@@ -14,6 +13,8 @@ from recurrax.saving.store import Store
 
 def write(store: Store) -> bytes:
     """The file that holds `store`."""
+    import h5py  # only to write a file: it takes a while to import
+
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         for path in store.names | store.arrays:

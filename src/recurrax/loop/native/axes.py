@@ -13,6 +13,7 @@ import math
 
 from recurrax.loop.body import Body
 from recurrax.loop.native.inline import Atom, Equation, Name, Number, Program
+from recurrax.loop.operations import picks_rows
 
 Node = tuple[Name, int]
 
@@ -137,6 +138,11 @@ def _join(classes: _Classes, eqn: Equation, fixed: set[Name]) -> None:
                 classes.join(inputs[0], axis, out, place)
         case "dot_general":
             _join_product(classes, eqn, fixed)
+        case "gather" if picks_rows(params, inputs[0].shape, inputs[1].shape):
+            table, index = inputs
+            classes.spoil(table, range(len(table.shape)))
+            for axis in range(len(index.shape) - 1):
+                classes.join(index, axis, out, axis)
         case "tile" | "slice" | "pad" | "rev" | "concatenate" | "split":
             for whole in outputs:
                 for part in inputs:

@@ -1,6 +1,6 @@
 """The values of one step as a graph: every value is one row of numbers, its features laid flat.
 
-Equal values are one value (hash-consing). Six kinds are enough:
+Equal values are one value (hash-consing). Seven kinds are enough:
 
 | op | args | param | what it is |
 | --- | --- | --- | --- |
@@ -11,6 +11,7 @@ Equal values are one value (hash-consing). Six kinds are enough:
 | `concat` | pieces | their widths | pieces side by side; a piece one wide fills its place |
 | `reduce` | operand | `sum`, `max`, `min`, `and`, `or` | all features to one |
 | `dot` | operand | `Weight` | the product of a row with a matrix |
+| `look_up` | index | `Table` | the row of a table that the index, of one feature, picks |
 """
 
 import dataclasses
@@ -41,6 +42,16 @@ class Weight:
     outputs: int
     input_stride: int
     output_stride: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A matrix of neighbouring features inside the constant `index`, by its stride of rows."""
+
+    index: int
+    dtype: str
+    offset: int
+    row_stride: int
 
 
 class Value:
@@ -122,6 +133,9 @@ class Graph:
 
     def dot(self, value: Value, weight: Weight) -> Value:
         return self._make("dot", (value,), weight, weight.outputs, value.kind)
+
+    def look_up(self, index: Value, table: Table, width: int, kind: str) -> Value:
+        return self._make("look_up", (index,), table, width, kind)
 
     def _grown(self, flat: list[tuple[Value, int]], value: Value, width: int) -> bool:
         """Whether `value` continues the last piece, which then is made longer."""

@@ -12,6 +12,7 @@ from recurrax.loop.native import structure
 from recurrax.loop.native.axes import Rows, find_rows
 from recurrax.loop.native.graph import Graph, Source, Value
 from recurrax.loop.native.inline import Atom, Equation, Name, Number, flatten
+from recurrax.loop.native.look_up import looked_up
 from recurrax.loop.native.memory import register_type
 from recurrax.loop.native.products import product
 from recurrax.loop.native.rewriting import rewritten
@@ -180,6 +181,8 @@ def _lower(graph: Graph, rows: Rows, eqn: Equation, inputs: list[Tensor]) -> lis
         return [structure.reduced(graph, rows, eqn, inputs[0], _REDUCTIONS[name])]
     if name == "dot_general":
         return [product(graph, rows, eqn, inputs)]
+    if name == "gather":
+        return [looked_up(graph, eqn, inputs, shape)]
     return [Tensor(shape, value=_elementwise(graph, rows, name, eqn, inputs))]
 
 

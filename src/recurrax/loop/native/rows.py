@@ -5,7 +5,16 @@ from collections.abc import Callable
 import llvmlite.ir as ir
 
 from recurrax.loop.native import memory, operations
-from recurrax.loop.native.emit import Builder, Register, across, constant, integer, loop, splat
+from recurrax.loop.native.emit import (
+    Builder,
+    Register,
+    across,
+    constant,
+    i64,
+    integer,
+    loop,
+    splat,
+)
 from recurrax.loop.native.graph import Value
 from recurrax.loop.native.memory import TYPES, Lanes
 from recurrax.loop.native.schedule import Schedule, Slot, Stage, Task
@@ -35,6 +44,7 @@ class Row:
         self._starts: dict[tuple[str, int, int], Register] = {}
         self._scalars: dict[Key, Register] = {}
         self._totals: dict[Value, Register] = {}
+        self._rows_of: dict[Value, Register] = {}
 
     def emit(self, stage: Stage) -> None:
         """All tasks of `stage`; those as wide as each other share a loop."""
@@ -87,6 +97,8 @@ class Row:
         if value.op == "concat":
             piece, inner = piece_at(value, start)
             return self._scalar(piece, inner, stage)
+        if value.op == "look_up":
+            return self._look_up(value, [start], stage, Lanes.scalar())
         args = [self._scalar(a, start, stage) for a in value.args]
         return operations.apply(self.b, value.param[0], value.param[1], args, value.kind)
 
@@ -168,9 +180,24 @@ class Row:
             return
         if value.width == 1:
             spread[value] = splat(self.b, self._scalar(value, 0, stage), self.lanes)
+        elif value.op == "look_up" and not self.schedule.in_memory(value, stage):
+            self._row_of(value, stage)
         elif not self.schedule.in_memory(value, stage):
             for arg in value.args:
                 self._spread(arg, stage, spread)
+
+    def _row_of(self, value: Value, stage: Stage) -> Register:
+        """Where the row that the look-up `value` picks begins in its table, in elements."""
+        if value not in self._rows_of:
+            index = self._scalar(value.args[0], 0, stage)
+            index = self.b.sext(index, i64) if index.type.width < 64 else index
+            self._rows_of[value] = self.b.mul(index, integer(value.param.row_stride))
+        return self._rows_of[value]
+
+    def _look_up(self, value: Value, offsets: list, stage: Stage, lanes: Lanes) -> Register:
+        return self._load(
+            self.schedule.tables[value], [self._row_of(value, stage), *offsets], lanes
+        )
 
     def _vector(
         self,
@@ -195,6 +222,8 @@ class Row:
             elif value.op == "concat":
                 piece, inner = piece_at(value, start)
                 found[key] = self._vector(piece, inner, *rest)
+            elif value.op == "look_up":
+                found[key] = self._look_up(value, [start, index], stage, lanes)
             else:
                 args = [self._vector(a, start, *rest) for a in value.args]
                 found[key] = operations.apply(

@@ -93,6 +93,8 @@ class Schedule:
         self.last_level: dict[Value, int] = {}
         self._visited: set[tuple[Value, Stage]] = set()
         self._place_arguments()
+        # Where the rows of each look-up begin.
+        self.tables = {v: _table(v) for v in self.users if v.op == "look_up"}
         self._ask_for_results()
         for product in reversed(self.products):
             for operand in (product.operand, *product.addends):
@@ -347,6 +349,11 @@ class Schedule:
                 self._borders(piece, low - begin, high - low, stage, inside)
                 out.update(low - start + k for k in inside)
             begin += taken
+
+
+def _table(value: Value) -> Slot:
+    table = value.param
+    return Slot("const", table.index, table.dtype, 0, table.offset)
 
 
 def _part(task: Task, start: int, width: int) -> Task:

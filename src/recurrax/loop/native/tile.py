@@ -238,6 +238,7 @@ class _Tile:
 
     def _slots(self):
         yield from self.schedule.home.values()
+        yield from self.schedule.tables.values()
         for tasks in self.schedule.tasks.values():
             yield from (t.slot for t in tasks if t.slot is not None)
 

@@ -12,6 +12,7 @@ from jax import Array
 
 from recurrax.loop.body import Body
 from recurrax.loop.native import ffi
+from recurrax.loop.native.adding_up import Sums, build_sums
 from recurrax.loop.native.effort import check_effort
 from recurrax.loop.native.gathering import Problem, build_gather
 from recurrax.loop.native.in_place import in_place
@@ -151,6 +152,19 @@ def product(a: Array, w: Array, *, precision=None) -> Array:
     # stands between.
     shape = jax.ShapeDtypeStruct((*a.shape[:-1], w.shape[1]), a.dtype)
     return _call_product(build_multiplication, problem, shape, a, w)
+
+
+def add_up(index: Array, dz: Array, *, count: int) -> Array:
+    """Integers `(...)` and `(..., n)` to `(count, n)`: row k sums the `dz` whose index is k.
+
+    Indices are from 0 to `count - 1`.
+    """
+    if not _serves(dz, dz) or count == 0:
+        return xla.add_up(index, dz, count=count)
+    problem = Sums(math.prod(dz.shape[:-1]), dz.shape[-1], count, _KINDS[dz.dtype.name])
+    shape = jax.ShapeDtypeStruct((problem.parts, count, problem.columns), dz.dtype)
+    sums = _call_product(build_sums, problem, shape, index.astype(jnp.int32), dz)
+    return sums.sum(axis=0) if problem.parts > 1 else sums[0]
 
 
 def _serves(a: Array, b: Array) -> bool:

@@ -169,6 +169,11 @@ def gather(a: Array, dz: Array, *, precision=None) -> Array:
     return jnp.matmul(lax.optimization_barrier(rows(a).T), rows(dz), precision=precision)
 
 
+def add_up(index: Array, dz: Array, *, count: int) -> Array:
+    """Integers `(...)` and `(..., n)` to `(count, n)`: row k sums the `dz` whose index is k."""
+    return jnp.zeros((count, dz.shape[-1]), dz.dtype).at[index].add(dz, mode="drop")
+
+
 def rows(a: Array) -> Array:
     """`a` with all its leading axes as one."""
     return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])

@@ -1,0 +1,29 @@
+"""Rows of a table, picked by an integer in each row."""
+
+from collections.abc import Sequence
+
+from recurrax.loop.native.graph import Graph, Table, Value
+from recurrax.loop.native.inline import Equation
+from recurrax.loop.native.tensor import Tensor, as_value
+from recurrax.loop.native.unsupported import Unsupported
+from recurrax.loop.operations import picks_rows
+
+
+def looked_up(graph: Graph, eqn: Equation, inputs: Sequence[Tensor], shape) -> Tensor:
+    """The rows that the integers pick: the first or last where they lie outside the table."""
+    table, index = inputs
+    fixed = table.fixed
+    if not picks_rows(eqn.params, eqn.inputs[0].shape, eqn.inputs[1].shape):
+        raise Unsupported("it picks something else than rows of a table by one integer each")
+    if fixed is None or fixed.view.strides[1] != 1:
+        raise Unsupported("it looks up in something else than an argument of the loop")
+    whole = as_value(graph, index)
+    count, width = fixed.view.shape
+    place = Table(fixed.source.index, fixed.source.dtype, fixed.view.offset, fixed.view.strides[0])
+    lowest, last = (graph.number(n, whole.kind) for n in (0, count - 1))
+    rows: list[tuple[Value, int]] = []
+    for k in range(whole.width):
+        row = graph.map("max", (graph.slice(whole, k, 1), lowest), whole.kind)
+        row = graph.map("min", (row, last), whole.kind)
+        rows.append((graph.look_up(row, place, width, table.kind), width))
+    return Tensor(shape, value=graph.concat(rows))
