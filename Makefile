@@ -12,10 +12,10 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-browser: $(VENV)/.test
-	$(BIN)/python -m pytest -m browser
+	$(BIN)/python -m pytest -m browser tests/view
 
 test-emulated: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 -m emulated
