@@ -10,7 +10,6 @@ import dataclasses
 import llvmlite.ir as ir
 
 from recurrax.loop.native import memory
-from recurrax.loop.native.driver import Work, emit_handler
 from recurrax.loop.native.emit import (
     Builder,
     Module,
@@ -20,14 +19,15 @@ from recurrax.loop.native.emit import (
     i32,
     i64,
     integer,
+    load_pointer,
     loop,
     pointer,
-    pointers,
     void,
     zero,
 )
 from recurrax.loop.native.memory import SPILLED, TYPES, Lanes
 from recurrax.loop.native.target import Target
+from recurrax.loop.native.work import Work, emit_handler
 
 _PART = 4096
 _UNROLLED = 8
@@ -92,15 +92,15 @@ def build_sums(sums: Sums, target: Target, threads: int) -> ir.Module:
         length=0,
         length_of=None,
     )
-    emit_handler(module, work, target)
+    emit_handler(module, work)
     return module
 
 
 def _emit_range(module: ir.Module, sums: Sums, lanes: int, width: int) -> ir.Function:
     """`void range(buffers, part, column)`: the sums of `width` columns over a part of the rows."""
-    made, b = function(module, f"range{width}", void, [pointers, i64, i64])
+    made, b = function(module, f"range{width}", void, [pointer, i64, i64])
     buffers, part, column = made.args
-    indices, numbers, results = (b.load(at(b, buffers, pointer, k)) for k in range(3))
+    indices, numbers, results = (load_pointer(b, buffers, k) for k in range(3))
     dtype, type_ = SPILLED[sums.kind], TYPES[sums.kind]
     results = at(b, results, type_, b.mul(part, integer(sums.count * sums.columns)), column)
     numbers = at(b, numbers, type_, column)
@@ -126,7 +126,7 @@ def _emit_range(module: ir.Module, sums: Sums, lanes: int, width: int) -> ir.Fun
         over_columns(lambda c, used: each(place, c, used, lambda _, lanes: zero(lanes.type(type_))))
 
     def add(r: Register, _) -> None:
-        index = b.load(at(b, indices, i32, r))
+        index = b.load(at(b, indices, i32, r), typ=i32)
         place = b.mul(b.sext(index, i64), integer(sums.columns))
         source = b.mul(r, integer(sums.columns))
 
