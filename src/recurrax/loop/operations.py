@@ -77,7 +77,6 @@ LAYOUT = frozenset(
 # They say that a value may differ from device to device, and compute nothing; where they stand
 # inside a loop, the gradient is summed over all devices at each step.
 TYPES_OF_DEVICES = frozenset({"pvary"})
-
 _MODES = (lax.GatherScatterMode.CLIP, lax.GatherScatterMode.PROMISE_IN_BOUNDS)
 
 

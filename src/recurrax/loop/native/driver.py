@@ -72,8 +72,8 @@ def build_driver(target: Target) -> ir.Module:
     block = _take_block(b, frame, request, work)
     _fill_in(b, frame, block, work)
     prepare = load_field(b, work, Field.PREPARE.offset, PREPARE.as_pointer())
-    packed = at(b, block, i8, _word(b, work, Field.PACKED_AT))
-    b.call(prepare, [at(b, block, i8, BUFFERS), packed])
+    memory = [at(b, block, i8, BUFFERS), at(b, block, i8, _word(b, work, Field.PACKED_AT))]
+    b.call(prepare, memory)
 
     def ask(_: Register) -> None:
         error = frame.schedule(request, task, block)
@@ -84,6 +84,9 @@ def build_driver(target: Target) -> ir.Module:
     _repeat(b, b.sub(_word(b, work, Field.WORKERS), integer(1)), ask)
     b.call(labour, [block])
     _wait(b, block, _word(b, work, Field.TILES), target)
+    finish = load_field(b, work, Field.FINISH.offset, PREPARE.as_pointer())
+    with b.if_then(b.icmp_unsigned("!=", finish, ir.Constant(finish.type, None))):
+        b.call(finish, memory)
     b.call(release, [block])
     b.ret(ir.Constant(pointer, None))
     return module

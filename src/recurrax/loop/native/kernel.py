@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import os
 import pathlib
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -26,6 +27,9 @@ from recurrax.loop.native.work import DRIVER, HANDLER, Work, emit_handler, share
 
 LARGEST_TILE = 32
 _SHORT = 16  # rows in all steps together; found by measurement, for 64 to 512 units
+# A tile of one row uses a number of a weight once a step, so packing gains only order; weights of
+# more bytes than this are read faster in order.
+_IN_ORDER = 512 << 10
 _OBJECT_FILES = (b"\x7fELF", b"\xcf\xfa\xed\xfe")  # of Linux, of macOS
 _lock = threading.Lock()
 _engines: dict[str, llvm.ExecutionEngine] = {}
@@ -155,9 +159,10 @@ def build_loop(step: Step, target: Target, reverse: bool, length: int, threads: 
     """The module of a loop's kernel; `length` counts only where no shape tells it."""
     schedule = scheduled(step, target)
     module = Module("loop", target)
-    code = TileCode(module, schedule, target, reverse, packs=not is_short(step, length))
     block = block_for(target.registers)
     rows = share(step.rows, threads, block.rows, LARGEST_TILE)
+    in_place = sys.maxsize if is_short(step, length) else _IN_ORDER if rows == 1 else 0
+    code = TileCode(module, schedule, target, reverse, rows, in_place)
     tiles = -(-step.rows // rows)
     rest = step.rows - (tiles - 1) * rows
     whole = code.emit(rows)

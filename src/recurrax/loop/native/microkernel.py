@@ -90,6 +90,16 @@ def block_for(registers: int) -> Block:
     return Block(8, 3) if registers >= 32 else Block(4, 3)
 
 
+def widest(registers: int, rows: int) -> int:
+    """Vectors of a panel for tiles of `rows` rows.
+
+    Few rows leave registers for more vectors: sums enough to hide how long each takes, and one
+    stream from the cache in place of several. More than 8 bring nothing.
+    """
+    block = block_for(registers)
+    return max(block.vectors, min(8, block.rows * block.vectors // rows))
+
+
 def even(count: int, largest: int) -> tuple[tuple[int, int], ...]:
     """`count` things as runs (size, times) of at most `largest`, sizes differing by one at most."""
     number = -(-count // largest)

@@ -41,8 +41,8 @@ def build_step(step: Step, target: Target) -> ir.Module:
     are only multiplied with. `sizes` tells the bytes of packed weights and of scratch memory.
     """
     module = Module("step", target)
-    code = TileCode(module, scheduled(step, target), target, reverse=False)
     rows = share(step.rows, 1, block_for(target.registers).rows, LARGEST_TILE)
+    code = TileCode(module, scheduled(step, target), target, reverse=False, rows=rows)
     last = (step.rows - 1) // rows * rows
     whole = code.emit(rows) if last else None
     rest = code.emit(step.rows - last) if step.rows - last != rows or not whole else whole

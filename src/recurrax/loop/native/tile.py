@@ -30,6 +30,7 @@ from recurrax.loop.native.microkernel import (
     block_for,
     emit_product,
     even,
+    widest,
 )
 from recurrax.loop.native.panels import Layout, emit_pack
 from recurrax.loop.native.rows import Row
@@ -50,8 +51,9 @@ class Packed:
 
 
 class TileCode:
-    """Emits the tile functions of one step into a module; `packs` says whether it packs weights.
+    """Emits the tile functions of one step into a module, for tiles of up to `rows` rows.
 
+    Weights of up to `in_place` bytes are read where they lie, if they lie well; others are packed.
     `packed` lists the weights to pack before the first tile, `packed_bytes` and `scratch_bytes` are
     the memory that the tiles need: the first shared, the second for each tile at work.
     """
@@ -62,14 +64,16 @@ class TileCode:
         schedule: Schedule,
         target: Target,
         reverse: bool,
-        packs: bool = True,
+        rows: int,
+        in_place: int = 0,
     ):
         self.module = module
         self.schedule = schedule
         self.step = schedule.step
         self.target = target
         self.reverse = reverse
-        self.packs = packs
+        self.rows = rows
+        self.in_place = in_place
         self.packed: dict[tuple[Weight, str], Packed] = {}
         self.packed_bytes = 0
         self.scratch_bytes = 0
@@ -91,12 +95,13 @@ class TileCode:
     def stays(self, weight: Weight, kind: str) -> bool:
         """Whether products read `weight` where it lies, as they can if outputs are neighbours."""
         lies_well = weight.output_stride == 1 and weight.input_stride > 0
-        return not self.packs and lies_well and weight.dtype == SPILLED[kind]
+        size = weight.inputs * weight.outputs * memory.size(weight.dtype)
+        return size <= self.in_place and lies_well and weight.dtype == SPILLED[kind]
 
     def layout(self, weight: Weight, kind: str) -> Layout:
-        widest = block_for(self.target.registers).vectors
         apart = weight.input_stride if self.stays(weight, kind) else 0
-        return Layout(weight.inputs, weight.outputs, self.schedule.lanes, widest, apart)
+        most = widest(self.target.registers, self.rows)
+        return Layout(weight.inputs, weight.outputs, self.schedule.lanes, most, apart)
 
     def emit(self, rows: int) -> ir.Function:
         """`void tile(buffers, scratch, packed, first_row, length)` for `rows` rows."""

@@ -39,19 +39,20 @@ class Field(enum.IntEnum):
     SPARE = 0  # a block put by for the next call, or null
     PREPARE = 1
     TILE = 2
-    MESSAGE = 3  # said when there is no memory
-    NUM_INPUTS = 4
-    NUM_OUTPUTS = 5
-    TILES = 6
-    WORKERS = 7
-    PACKED_AT = 8
-    SCRATCH_AT = 9
-    SCRATCH_STRIDE = 10
-    BLOCK_BYTES = 11
-    BLOCK_ALIGNMENT = 12
-    LENGTH = 13
-    LENGTH_OF = 14  # an argument, a result (counted after the arguments), or -1
-    NUM_GROWN = 15
+    FINISH = 3  # or null
+    MESSAGE = 4  # said when there is no memory
+    NUM_INPUTS = 5
+    NUM_OUTPUTS = 6
+    TILES = 7
+    WORKERS = 8
+    PACKED_AT = 9
+    SCRATCH_AT = 10
+    SCRATCH_STRIDE = 11
+    BLOCK_BYTES = 12
+    BLOCK_ALIGNMENT = 13
+    LENGTH = 14
+    LENGTH_OF = 15  # an argument, a result (counted after the arguments), or -1
+    NUM_GROWN = 16
 
     @property
     def offset(self) -> int:
@@ -66,7 +67,8 @@ class Work:
     """What the driver shares out.
 
     `prepare(b, buffers, packed)` runs once, on the calling thread. `tile(b, buffers, scratch,
-    packed, ticket, length)` is emitted where one tile's work belongs. `length_of` is the number of
+    packed, ticket, length)` is emitted where one tile's work belongs, and `finish(b, buffers,
+    packed)`, on the calling thread, where all of it is done. `length_of` is the number of
     the argument (or result) whose leading axis is the length, or None with `length` given.
     `grown_results` are results and their bytes for each unit of length.
     """
@@ -82,6 +84,7 @@ class Work:
     length: int
     length_of: tuple[int, bool] | None
     grown_results: tuple[tuple[int, int], ...] = ()
+    finish: Callable[[Builder, Register, Register], None] | None = None
 
     def numbers(self) -> dict[Field, int]:
         """The words of the table that are numbers."""
@@ -114,19 +117,21 @@ def _aligned(size: int, alignment: int = ALIGNMENT) -> int:
 
 def emit_handler(module: ir.Module, work: Work) -> None:
     """`XLA_FFI_Error* handler(XLA_FFI_CallFrame*)`, the one public function of the module."""
-    prepare, b = function(module, "prepare", void, PREPARE.args)
-    work.prepare(b, *prepare.args)
-    b.ret_void()
-    tile, b = function(module, "tile", void, TILE.args)
-    work.tile(b, *tile.args)
-    b.ret_void()
+    words: dict[Field, Any] = dict.fromkeys((Field.SPARE, Field.FINISH), ir.Constant(pointer, None))
+    parts = [(Field.PREPARE, work.prepare, PREPARE), (Field.TILE, work.tile, TILE)]
+    if work.finish is not None:
+        parts.append((Field.FINISH, work.finish, PREPARE))
+    for field, emit, type_ in parts:
+        made, b = function(module, field.name.lower(), void, type_.args)
+        emit(b, *made.args)
+        b.ret_void()
+        words[field] = made
 
     numbers = work.numbers()
     text = bytearray(f"no memory for a loop's {numbers[Field.BLOCK_BYTES]} bytes\0".encode())
-    message = constant_data(module, "message", ir.Constant(ir.ArrayType(i8, len(text)), text))
-    words: dict[Field, Any] = {field: ir.Constant(i64, n) for field, n in numbers.items()}
-    words[Field.SPARE] = ir.Constant(pointer, None)
-    words |= {Field.PREPARE: prepare, Field.TILE: tile, Field.MESSAGE: message}
+    said = ir.Constant(ir.ArrayType(i8, len(text)), text)
+    words[Field.MESSAGE] = constant_data(module, "message", said)
+    words |= {field: ir.Constant(i64, n) for field, n in numbers.items()}
     grown = [ir.Constant(i64, n) for n in itertools.chain(*work.grown_results)]
     content = ir.Constant.literal_struct([*(words[field] for field in Field), *grown])
     table: Register = ir.GlobalVariable(module, content.type, "work")
