@@ -210,3 +210,34 @@ def test_sums_over_steps_and_rows_are_exact(runner):
     assert all(np.isnan(s[1]).all() for s in sums)
     others = [0, 1, 3, 4]
     np.testing.assert_array_equal(d_xs[1][:, others], d_xs[0][:, others])
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_what_a_joined_cotangent_holds_does_not_leave_the_loop_again(order):
+    """A minimal gated unit: two products, each added to one half of what `x` makes."""
+    w, _, xs = lstm_arguments()
+    w = {"both": w["kernel"][:, : 2 * UNITS], "f": w["recurrent"][:, :UNITS]}
+    w["g"] = 0.5 * w["f"].T
+    h = jnp.ones((BATCH, UNITS))
+
+    def loss(scan):
+        def cell(w, h, x):
+            xf, xg = jnp.split(x @ w["both"], 2, -1)
+            f = jax.nn.sigmoid(xf + h @ w["f"])
+            h = (1 - f) * h + f * jnp.tanh(xg + (f * h) @ w["g"])
+            return h, h
+
+        def first(w, h, xs):
+            return jnp.sin(scan(lambda h, x: cell(w, h, x), h, xs)[1]).sum()
+
+        def second(w, h, xs):
+            return jnp.sin(jax.grad(first)(w, h, xs)["g"]).sum()
+
+        return first if order == 1 else second
+
+    ours = jax.grad(loss(recurrax.scan), argnums=(0, 1, 2))(w, h, xs)
+    assert_same(ours, jax.grad(loss(jax.lax.scan), argnums=(0, 1, 2))(w, h, xs))
+    if order == 1:
+        _, (_, backward) = program_of(loss(recurrax.scan), w, h, xs)
+        leaving = shapes(v.aval for v in backward.outvars[backward.params["num_carry"] :])
+        assert leaving == [(LENGTH, BATCH, 2 * UNITS), (LENGTH, BATCH, UNITS)]

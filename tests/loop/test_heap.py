@@ -8,7 +8,7 @@ PROGRAM = """
 import resource, jax, jax.numpy as jnp, recurrax
 f = jax.jit(lambda x: recurrax.scan(lambda c, x: (c + x, c * 2 + x), x[0], x)[1].sum())
 x = jnp.ones((1200, 16, 1024))  # 75 MiB: more than the arena of a thread can hold
-for _ in range(8):  # the heap grows at the first
+for _ in range(20):  # the heap grows at some of the first
     f(x).block_until_ready()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 from recurrax.loop import gates, jaxprs, kept, look_ups, operations
 from recurrax.loop.body import Body
@@ -261,15 +261,15 @@ class Backward:
     """A backward loop: a body, where its arguments come from, where its results go.
 
     An argument is an index into the consts, carry and xs of the joint body. A result is an index
-    into `ys` of the body, or an `Argument` where a cotangent is handed on unchanged, or None
-    where it is zero.
+    into `ys` of the body, or a `Piece` of one, or an `Argument` where a cotangent is handed on
+    unchanged, or None where it is zero.
     """
 
     body: Body
     consts: tuple[int, ...]
     carry: tuple[int, ...]
     xs: tuple[int, ...]
-    results: tuple["int | Argument | None", ...]
+    results: tuple["int | Piece | Argument | None", ...]
 
     @property
     def reads(self) -> set[int]:
@@ -282,6 +282,15 @@ class Argument:
     """A result that is one of the xs of the joint body as it stands."""
 
     index: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """A result that is `width` features of y `index` from `start` on, and is not written twice."""
+
+    index: int
+    start: int
+    width: int
 
 
 def backward(joint: Joint, wanted_carry: Sequence[bool], zero_ys: Sequence[bool]) -> Backward:
@@ -299,12 +308,16 @@ def backward(joint: Joint, wanted_carry: Sequence[bool], zero_ys: Sequence[bool]
     xs = {v: i for i, v in enumerate(jaxpr.invars[body.num_consts + body.num_carry :])}
 
     leaving: list[Atom] = []
-    results: list[int | Argument | None] = []
-    for atom, zero in zip(y_out, zero_out, strict=True):
+    results: list[int | Piece | Argument | None] = []
+    first_tap = len(joint.wanted_xs)
+    taps = range(first_tap, first_tap + joint.num_taps)
+    for place, (atom, zero) in enumerate(zip(y_out, zero_out, strict=True)):
         if zero:
             results.append(None)
         elif not isinstance(atom, Literal) and atom in xs:
             results.append(Argument(xs[atom]))
+        elif place in taps and (piece := _piece_of(jaxpr, atom, leaving)) is not None:
+            results.append(piece)
         else:
             places = [i for i, v in enumerate(leaving) if v is atom]
             if not places:
@@ -321,6 +334,22 @@ def backward(joint: Joint, wanted_carry: Sequence[bool], zero_ys: Sequence[bool]
         [True] * len(leaving),
     )
     return Backward(small, tuple(consts), tuple(carry), tuple(used_xs), tuple(results))
+
+
+def _piece_of(jaxpr: Jaxpr, atom: Atom, leaving: Sequence[Atom]) -> Piece | None:
+    """Where `atom` stands in a y that joins it to others."""
+    for eqn in jaxpr.eqns:
+        joined = eqn.outvars[0] if eqn.primitive.name == "concatenate" else None
+        places = [i for i, v in enumerate(leaving) if v is joined]
+        if not places or eqn.params["dimension"] != jaxprs.aval(eqn.outvars[0]).ndim - 1:
+            continue
+        start = 0
+        for v in eqn.invars:
+            width = jaxprs.aval(v).shape[-1]
+            if v is atom:
+                return Piece(places[0], start, width)
+            start += width
+    return None
 
 
 def _without_zeros(body: Body, first_ct: int, zeros: set[int]) -> tuple[ClosedJaxpr, list[bool]]:

@@ -18,9 +18,10 @@ from jax.extend.core import ClosedJaxpr, Literal, Primitive, Var
 from jax.interpreters import ad, batching, mlir
 
 from recurrax.loop import backward, jaxprs, look_ups, products
-from recurrax.loop.backward import Argument, Backward, Joint, Use
+from recurrax.loop.backward import Argument, Backward, Joint, Piece, Use
 from recurrax.loop.body import Body
 from recurrax.loop.primitive import loop, loop_p
+from recurrax.loop.products import Columns
 
 NO_FORWARD_MODE = (
     "recurrax.scan has no forward-mode derivative (jax.jvp, jax.jacfwd, jax.hessian, "
@@ -150,9 +151,7 @@ def _transpose(cts, *args, derivative, length, reverse, unroll, runner):
         unroll=unroll,
         runner=runner,
     )
-    results = [
-        r if r is None else xs[r.index] if isinstance(r, Argument) else ys[r] for r in b.results
-    ]
+    results = [_result(r, xs, ys) for r in b.results]
     last = dict(zip(b.carry, last, strict=True))
     d_xs, taps, again = _split(results, [len(both.wanted_xs), both.num_taps])
     stacks.update(zip(both.others, again, strict=True))
@@ -182,24 +181,38 @@ def _transpose(cts, *args, derivative, length, reverse, unroll, runner):
     return [None] * (len(args) - len(wanted)) + found
 
 
+def _result(
+    result: int | Piece | Argument | None, xs: dict[int, Array], ys: Sequence[Array]
+) -> Array | Columns | None:
+    match result:
+        case Argument():
+            return xs[result.index]
+        case Piece():
+            return Columns(ys[result.index], result.start, result.width)
+    return None if result is None else ys[result]
+
+
 def _split(values: Sequence[Any], sizes: Sequence[int]) -> tuple[Any, Any, Any]:
     first, second = sizes
     return values[:first], values[first : first + second], values[first + second :]
 
 
 def _after_the_loop(
-    body: Body, use: Use, tap: Array, stacks: dict[Var, Array], runner: str | None
+    body: Body, use: Use, tap: Array | Columns, stacks: dict[Var, Array], runner: str | None
 ) -> Array:
     """One use's part of the gradient of a const: a contraction over rows, and steps if it is a
     product's or a look-up's."""
     jaxpr, eqn = body.jaxpr.jaxpr, use.eqn
     if use.other is not None and look_ups.look_up(eqn) is not None:
         index, count = stacks[use.other][..., 0], body.jaxpr.in_avals[use.const].shape[0]
-        return products.add_up(jnp.clip(index, 0, count - 1), tap, count=count, runner=runner)
+        index = jnp.clip(index, 0, count - 1)
+        return products.add_up(index, products.whole(tap), count=count, runner=runner)
     if use.other is not None and use.position == 1 and products.is_plain(eqn):
-        pair = (stacks[use.other], tap)
-        pair = pair[::-1] if products.weight_is_transposed(eqn) else pair
-        return products.gather(*pair, precision=eqn.params["precision"], runner=runner)
+        how = {"precision": eqn.params["precision"], "runner": runner}
+        if products.weight_is_transposed(eqn):
+            return products.gather(products.whole(tap), stacks[use.other], **how)
+        return products.gather(stacks[use.other], tap, **how)
+    tap = products.whole(tap)
 
     def linear(const):
         if use.other is not None:

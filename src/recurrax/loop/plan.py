@@ -120,9 +120,12 @@ def product(a: Array, w: Array, *, precision: Any, runner: str | None) -> Array:
     return _multiplier(runner).product(a, w, precision=precision)
 
 
-def gather(a: Array, dz: Array, *, precision: Any, runner: str | None) -> Array:
-    """`(..., k)` and `(..., n)` to `(k, n)`, by the runner that is best at it."""
-    return _multiplier(runner).gather(a, dz, precision=precision)
+def gather(
+    a: Array, dz: Array, start: int, width: int, *, precision: Any, runner: str | None
+) -> Array:
+    """`(..., k)` and `width` columns of dz from `start` on to `(k, width)`, by the runner that is
+    best at it."""
+    return _multiplier(runner).gather(a, dz, start, width, precision=precision)
 
 
 def add_up(index: Array, dz: Array, *, count: int, runner: str | None) -> Array:

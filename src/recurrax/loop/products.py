@@ -5,6 +5,8 @@
 again. Gradients of any order stay within the pair. `add_up` is the transpose of a look-up.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -25,9 +27,31 @@ def product(a: Array, w: Array, *, precision=None, runner: str | None = None) ->
     return product_p.bind(a, w, precision=precision, runner=runner)
 
 
-def gather(a: Array, dz: Array, *, precision=None, runner: str | None = None) -> Array:
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """`width` features of `array` from `start` on, without a copy of them."""
+
+    array: Array
+    start: int
+    width: int
+
+
+def whole(x: Array | Columns) -> Array:
+    """`x` as an array of its own."""
+    return x.array[..., x.start : x.start + x.width] if isinstance(x, Columns) else x
+
+
+def gather(a: Array, dz: Array | Columns, *, precision=None, runner: str | None = None) -> Array:
     """`(..., k)` and `(..., n)` to `(k, n)`: the sum over all leading axes of outer products."""
-    return gather_p.bind(a, dz, precision=precision, runner=runner)
+    columns = dz if isinstance(dz, Columns) else Columns(dz, 0, dz.shape[-1])
+    return gather_p.bind(
+        a,
+        columns.array,
+        start=columns.start,
+        width=columns.width,
+        precision=precision,
+        runner=runner,
+    )
 
 
 def add_up(index: Array, dz: Array, *, count: int, runner: str | None = None) -> Array:
@@ -62,8 +86,8 @@ def _product(a, w, *, precision, runner):
     return plan.product(a, w, precision=precision, runner=runner)
 
 
-def _gather(a, dz, *, precision, runner):
-    return plan.gather(a, dz, precision=precision, runner=runner)
+def _gather(a, dz, *, start, width, precision, runner):
+    return plan.gather(a, dz, start, width, precision=precision, runner=runner)
 
 
 def _product_batch(args, dims, *, precision, runner):
@@ -73,25 +97,45 @@ def _product_batch(args, dims, *, precision, runner):
     return jax.vmap(lambda a, w: jnp.matmul(a, w, precision=precision), in_axes=dims)(a, w), 0
 
 
-def _gather_batch(args, dims, *, precision, runner):
+def _gather_batch(args, dims, *, start, width, precision, runner):
     del runner
 
     def contract(a, dz):
+        dz = whole(Columns(dz, start, width))
         return jnp.einsum("rk,rn->kn", rows(a), rows(dz), precision=precision)
 
     return jax.vmap(contract, in_axes=dims)(*args), 0
 
 
-for _primitive, _function, _batch, _shape in (
-    (product_p, _product, _product_batch, lambda a, w: (*a.shape[:-1], w.shape[1])),
-    (gather_p, _gather, _gather_batch, lambda a, dz: (a.shape[-1], dz.shape[-1])),
+def _gather_of_a(dw, a, dz, *, start, width, precision, runner):
+    """The cotangent of `a`, from the one of what was gathered."""
+    del a
+    return product(whole(Columns(dz, start, width)), dw.T, precision=precision, runner=runner)
+
+
+def _gather_of_dz(dw, a, dz, *, start, width, precision, runner):
+    features = dz.aval.shape[-1]
+    around = jnp.pad(dw, ((0, 0), (start, features - start - width)))
+    return product(a, around, precision=precision, runner=runner)
+
+
+def _product_aval(a, w, *, precision, runner):
+    del precision, runner
+    return a.update(shape=(*a.shape[:-1], w.shape[1]), weak_type=False)
+
+
+def _gather_aval(a, dz, *, start, width, precision, runner):
+    del dz, start, precision, runner
+    return a.update(shape=(a.shape[-1], width), weak_type=False)
+
+
+_HOW = ("precision", "runner")
+for _primitive, _function, _batch, _aval, _names in (
+    (product_p, _product, _product_batch, _product_aval, _HOW),
+    (gather_p, _gather, _gather_batch, _gather_aval, ("start", "width", *_HOW)),
 ):
-    _primitive.def_abstract_eval(
-        lambda a, b, *, precision, runner, shape=_shape: a.update(
-            shape=shape(a, b), weak_type=False
-        )
-    )
-    _primitive.def_impl(jax.jit(_function, static_argnames=("precision", "runner")))
+    _primitive.def_abstract_eval(_aval)
+    _primitive.def_impl(jax.jit(_function, static_argnames=_names))
     mlir.register_lowering(_primitive, mlir.lower_fun(_function, multiple_results=False))
     batching.primitive_batchers[_primitive] = _batch
 
@@ -129,8 +173,4 @@ ad.defbilinear(
     lambda dz, a, w, *, precision, runner: product(dz, w.T, precision=precision, runner=runner),
     lambda dz, a, w, *, precision, runner: gather(a, dz, precision=precision, runner=runner),
 )
-ad.defbilinear(
-    gather_p,
-    lambda dw, a, dz, *, precision, runner: product(dz, dw.T, precision=precision, runner=runner),
-    lambda dw, a, dz, *, precision, runner: product(a, dw, precision=precision, runner=runner),
-)
+ad.defbilinear(gather_p, _gather_of_a, _gather_of_dz)

@@ -52,12 +52,17 @@ _ROWS = 32
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """A of `rows` × `left`, D of `rows` × `right`, both of register kind `kind`."""
+    """A of `rows` × `left`, D of `rows` × `right`, both of register kind `kind`.
+
+    D is the columns from `start` on of a matrix of `features` columns.
+    """
 
     rows: int
     left: int
     right: int
     kind: str
+    start: int
+    features: int
 
     @property
     def flops(self) -> int:
@@ -196,7 +201,8 @@ class _Gather:
         )
         result = self._at(b, result, b.add(b.mul(row, integer(problem.right)), column))
         left = self._at(b, left, b.add(b.mul(first, integer(problem.left)), row))
-        right = self._at(b, right, b.add(b.mul(first, integer(problem.right)), column))
+        right = self._at(b, right, integer(problem.start))
+        right = self._at(b, right, b.add(b.mul(first, integer(problem.features)), column))
         self._clear(b, result, share.left, share.right)
         taken = 0
         for rows, times in _chunks(share.rows):
@@ -205,7 +211,7 @@ class _Gather:
 
             def chunk(r: Register, _, code=code) -> None:
                 here = self._at(b, left, b.mul(r, integer(problem.left)))
-                there = self._at(b, right, b.mul(r, integer(problem.right)))
+                there = self._at(b, right, b.mul(r, integer(problem.features)))
                 b.call(code, [here, there, result, scratch])
 
             loop(b, taken, taken + rows * times, rows, [], chunk)
@@ -254,7 +260,7 @@ class _Gather:
         left, right, result, scratch = made.args
         block = self.block
         layout = Layout(part.rows, part.right, self.lanes, block.vectors)
-        weight = Weight(0, self.dtype, 0, part.rows, part.right, self.problem.right, 1)
+        weight = Weight(0, self.dtype, 0, part.rows, part.right, self.problem.features, 1)
         pack = emit_pack(self.module, f"pack{name}", weight, layout, self.problem.kind)
         whole, rest = divmod(part.left, block.rows)
         blocks = [(block.rows, whole)] if whole else []

@@ -125,17 +125,19 @@ def _lowered(body: Body) -> Step:
     return known
 
 
-def gather(a: Array, dz: Array, *, precision=None) -> Array:
-    """`(..., k)` and `(..., n)` to `(k, n)`: the sum over leading axes of outer products.
+def gather(a: Array, dz: Array, start: int, width: int, *, precision=None) -> Array:
+    """`(..., k)` and `width` columns of dz from `start` on to `(k, width)`: the sum over leading
+    axes of outer products.
 
     Weight gradients are gathered so, over all time steps and rows. What this runner does not
     serve goes through XLA, which alone heeds `precision`.
     """
     if not _serves(a, dz):
-        return xla.gather(a, dz, precision=precision)
+        return xla.gather(a, dz, start, width, precision=precision)
     rows = math.prod(a.shape[:-1])
-    problem = Problem(rows, a.shape[-1], dz.shape[-1], _KINDS[a.dtype.name])
-    shape = jax.ShapeDtypeStruct((a.shape[-1], dz.shape[-1]), a.dtype)
+    kind = _KINDS[a.dtype.name]
+    problem = Problem(rows, a.shape[-1], width, kind, start, dz.shape[-1])
+    shape = jax.ShapeDtypeStruct((a.shape[-1], width), a.dtype)
     return _call_product(build_gather, problem, shape, a, dz)
 
 

@@ -163,8 +163,10 @@ def product(a: Array, w: Array, *, precision=None) -> Array:
     return jnp.matmul(rows(a), w, precision=precision).reshape(*a.shape[:-1], w.shape[1])
 
 
-def gather(a: Array, dz: Array, *, precision=None) -> Array:
-    """`(..., k)` and `(..., n)` to `(k, n)`: the sum over leading axes of outer products."""
+def gather(a: Array, dz: Array, start: int, width: int, *, precision=None) -> Array:
+    """`(..., k)` and `width` columns of dz from `start` on to `(k, width)`: the sum over leading
+    axes of outer products."""
+    dz = lax.slice_in_dim(dz, start, start + width, axis=-1)
     # The barrier keeps the transpose a transpose: XLA is faster at a plain product.
     return jnp.matmul(lax.optimization_barrier(rows(a).T), rows(dz), precision=precision)
 
