@@ -43,16 +43,21 @@ _REDUCTIONS = {
     "reduce_and": "and",
     "reduce_or": "or",
 }
+_PIECES = {"concatenate", "split"}
 _VIEWS = {"slice", "broadcast_in_dim", "transpose", "squeeze", "expand_dims", "reshape", "rev"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """How an argument or a result lies in memory: features of each row, and whether it has rows."""
+    """How an argument or a result lies in memory: features of each row, and whether it has rows.
+
+    `order` is that of its axes, without time, from major to minor; empty where it is their own.
+    """
 
     width: int
     dtype: str
     by_row: bool
+    order: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -136,7 +141,8 @@ def lower(body: Body) -> Step:
 
 def _place(rows: Rows, atom: Atom) -> Place:
     name = np.dtype(atom.dtype).name
-    return Place(math.prod(rows.feature_shape(atom)), name, bool(rows.of(atom)))
+    width = math.prod(rows.feature_shape(atom))
+    return Place(width, name, bool(rows.of(atom)), rows.order(atom))
 
 
 def _argument(graph: Graph, rows: Rows, name: Name, kind: str, index: int, place: Place) -> Tensor:
@@ -160,7 +166,7 @@ def _lower(graph: Graph, rows: Rows, eqn: Equation, inputs: list[Tensor]) -> lis
     name = _SAME.get(eqn.primitive, eqn.primitive)
     out = eqn.outputs[0]
     shape = rows.feature_shape(out)
-    if name in _NOTHING:
+    if name in _NOTHING or (name in _PIECES and len(inputs) == len(eqn.outputs) == 1):
         return inputs
     if name == "convert_element_type":
         return [_converted(graph, inputs[0], register_type(out.dtype))]
