@@ -6,9 +6,9 @@ import sys
 
 PROGRAM = """
 import resource, jax, jax.numpy as jnp, recurrax
-f = jax.jit(lambda x: recurrax.scan(lambda c, x: (c + x, c * 2 + x), x[0], x)[1])
-x = jnp.ones((1000, 16, 512))
-for _ in range(10):  # each of the threads has a heap of its own to grow
+f = jax.jit(lambda x: recurrax.scan(lambda c, x: (c + x, c * 2 + x), x[0], x)[1].sum())
+x = jnp.ones((1200, 16, 1024))  # 75 MiB: more than the arena of a thread can hold
+for _ in range(8):  # the heap grows at the first
     f(x).block_until_ready()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
@@ -17,7 +17,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-PAGES = 10 * 1000 * 16 * 512 * 4 / 4096  # of ten results
+PAGES = 10 * 1200 * 16 * 1024 * 4 / 4096  # of ten results
 
 
 def faults(**environment: str) -> int:

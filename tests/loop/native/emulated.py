@@ -8,6 +8,8 @@ import tempfile
 
 import numpy as np
 
+from recurrax.loop.native.driver import build_driver
+from recurrax.loop.native.kernel import compile_module
 from recurrax.loop.native.target import Target
 
 _TRIPLE = "aarch64-unknown-linux-gnu"
@@ -32,15 +34,20 @@ def _program() -> bytes:
         return made.read_bytes()
 
 
-def call(code, inputs, outputs):
+@functools.cache
+def _driver(target: Target) -> bytes:
+    return compile_module(build_driver(target), target)
+
+
+def call(code, inputs, outputs, target=NEON):
     """Call the handler in object code; `outputs` are filled, or are inputs themselves."""
     places = {id(a): k for k, a in enumerate(inputs)}
     told = [(a.nbytes, (*a.shape, 1)[0], -1) for a in inputs]
     told += [(a.nbytes, (*a.shape, 1)[0], places.get(id(a), -1)) for a in outputs]
     head = np.array([len(inputs), len(outputs), *sum(told, ())], np.int64)
     with tempfile.TemporaryDirectory() as name:
-        objects = [pathlib.Path(name) / "program.o", pathlib.Path(name) / "kernel.o"]
-        for path, held in zip(objects, (_program(), code), strict=True):
+        objects = [pathlib.Path(name) / f"{part}.o" for part in ("program", "driver", "kernel")]
+        for path, held in zip(objects, (_program(), _driver(target), code), strict=True):
             path.write_bytes(held)
         linked, given, got = (pathlib.Path(name) / part for part in ("linked", "given", "got"))
         link = [_COMPILER, "-static", *objects, "-o", linked, "-lm", "-lpthread"]

@@ -20,6 +20,7 @@ from recurrax.loop.native import cache, kernel
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
+    kernel._driver()  # what these tests count are kernels
     monkeypatch.setenv("RECURRAX_CACHE_DIR", str(tmp_path / "kernels"))
     return tmp_path / "kernels"
 

@@ -84,7 +84,8 @@ def test_values_and_gradients_of_an_lstm(dtype, units, batch, threads, target):
             return sum(jnp.sin(y).sum() for y in jax.tree.leaves(recurrax.scan(lstm(w), init, xs)))
 
         gradient = interpreter.traced(jax.value_and_grad(loss, argnums=(0, 1, 2)), w, init, xs)
-        native = direct.Loops(threads, target, emulated.call)
+        call = functools.partial(emulated.call, target=target)
+        native = direct.Loops(threads, target, call)
         assert_same(gradient(native), gradient(), 2e-6 if dtype == np.float32 else 1e-14)
         assert native.taken == 2
 

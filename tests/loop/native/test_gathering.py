@@ -9,7 +9,7 @@ from against_xla import body_of, draw
 from recurrax.loop.native.unsupported import Unsupported
 from recurrax.loop.runners import native
 
-SHAPES = [(1, 1, 1), (3, 5, 2), (37, 13, 29), (301, 26, 100), (300, 200, 3), (2000, 33, 65)]
+SHAPES = [(1, 1, 1), (3, 5, 2), (37, 13, 29), (301, 26, 100), (300, 200, 3), (5000, 33, 65)]
 
 
 @pytest.mark.parametrize(("rows", "left", "right"), SHAPES)

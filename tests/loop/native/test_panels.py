@@ -1,5 +1,7 @@
 """Weights in panels, as they are and transposed, of sizes that leave something over."""
 
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -35,6 +37,18 @@ def test_weights_of_short_loops_are_read_where_they_lie(steps, rows, inputs, out
     carry = draw(2, rows, outputs)
     lowered = lower(body_of(step, (w,), (carry,), (x,)))
     assert kernel.is_short(lowered, steps) and not kernel.is_short(lowered, 17)
-    code = TileCode(Module("m", host()), kernel.scheduled(lowered, host()), host(), False, False)
+    code = TileCode(
+        Module("m", host()), kernel.scheduled(lowered, host()), host(), False, rows, sys.maxsize
+    )
     assert not code.packed
     assert_like_xla(step, (w,), (carry,), (x,))
+
+
+@pytest.mark.parametrize("outputs", [7, 130, 400])
+def test_a_single_row_reads_its_weights_where_they_lie_in_long_loops(outputs):
+    w, x = draw(0, 21, outputs), draw(1, 20, 1, 21)
+
+    def step(consts, carry, xs):
+        return (xs[0] @ consts[0] + carry[0],), ()
+
+    assert_like_xla(step, (w,), (draw(2, 1, outputs),), (x,))

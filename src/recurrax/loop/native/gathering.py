@@ -2,7 +2,9 @@
 
 Nothing is transposed as a whole: some hundred rows at a time, a few columns of A are copied
 together and D is packed like a weight, and the product kernel adds their product to the result.
-A thread owns a range of the result's columns or rows, whichever there are more of.
+A thread owns a range of the rows, and the threads' results are added up: so nobody copies what
+another copies too. Where a result is too large for that, a thread owns a range of its columns or
+of its rows, whichever there are more of.
 """
 
 import dataclasses
@@ -10,7 +12,6 @@ import dataclasses
 import llvmlite.ir as ir
 
 from recurrax.loop.native import memory
-from recurrax.loop.native.driver import Work, emit_handler
 from recurrax.loop.native.emit import (
     Builder,
     Module,
@@ -22,9 +23,9 @@ from recurrax.loop.native.emit import (
     i8,
     i64,
     integer,
+    load_pointer,
     loop,
     pointer,
-    pointers,
     void,
     zero,
 )
@@ -40,8 +41,13 @@ from recurrax.loop.native.microkernel import (
 )
 from recurrax.loop.native.panels import Layout, emit_pack
 from recurrax.loop.native.target import Target
+from recurrax.loop.native.work import Work, constant_data, emit_handler
 
 _CHUNKS = range(384, 159, -1)
+# Threads share out rows where there are so many for each number of the result's longer side that
+# the others add up.
+_ADDING = 8
+_ROWS = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,23 +73,48 @@ class _Part:
     right: int
 
 
+@dataclasses.dataclass(frozen=True)
+class _Axis:
+    """What the threads share out, as units of so many of its numbers."""
+
+    name: str
+    whole: int
+    unit: int
+
+
+def _axis(problem: Problem, target: Target, lanes: int, threads: int) -> _Axis:
+    largest = max(problem.left, problem.right)
+    if threads > 1 and _ADDING * (threads - 1) * largest < problem.rows:
+        return _Axis("rows", problem.rows, _ROWS)
+    if problem.right >= problem.left:
+        return _Axis("right", problem.right, lanes)
+    return _Axis("left", problem.left, block_for(target.registers).rows)
+
+
 def build_gather(problem: Problem, target: Target, threads: int) -> ir.Module:
     """The module of AᵀD."""
     module = Module("gather", target)
     lanes = target.lanes(64 if problem.kind == "f64" else 32)
-    by_column = problem.right >= problem.left
-    unit = lanes if by_column else block_for(target.registers).rows
-    whole = problem.right if by_column else problem.left
-    tiles = _tiles(whole, unit, threads)
+    axis = _axis(problem, target, lanes, threads)
+    tiles = _tiles(axis.whole, axis.unit, threads)
     emitter = _Gather(module, problem, target, lanes)
-    functions = {n: emitter.tile(n, by_column) for n in sorted({size for _, size in tiles})}
+    functions = {n: emitter.tile(n, axis.name) for n in sorted({size for _, size in tiles})}
+    partial = emitter.result_bytes if axis.name == "rows" else 0
+
+    def result(b: Builder, buffers, packed, ticket: Register) -> Register:
+        """Where a tile's part goes: of rows, all but the first's lie in packed memory."""
+        own = load_pointer(b, buffers, 2)
+        if not partial:
+            return own
+        other = at(b, packed, i8, b.mul(b.sub(ticket, integer(1)), integer(partial)))
+        return b.select(b.icmp_signed("==", ticket, integer(0)), own, other)
 
     def tile(b: Builder, buffers, scratch, packed, ticket, length) -> None:
-        del packed, length
+        del length
         starts = ir.Constant(ir.ArrayType(i64, len(tiles)), [start for start, _ in tiles])
-        table: Register = ir.GlobalVariable(module, starts.type, "starts")
-        table.linkage, table.initializer = "internal", starts
-        start = b.load(b.gep(table, [integer(0), ticket]))
+        table = constant_data(module, "starts", starts)
+        start = b.load(at(b, table, i64, ticket), typ=i64)
+        part = result(b, buffers, packed, ticket)
         for size, code in functions.items():
             runs = [k for k, (_, n) in enumerate(tiles) if n == size]
             inside = b.and_(
@@ -91,21 +122,27 @@ def build_gather(problem: Problem, target: Target, threads: int) -> ir.Module:
                 b.icmp_signed("<=", ticket, integer(runs[-1])),
             )
             with b.if_then(inside):
-                b.call(code, [buffers, scratch, start])
+                b.call(code, [buffers, part, scratch, start])
+
+    def finish(b: Builder, buffers, packed) -> None:
+        total = load_pointer(b, buffers, 2)
+        for k in range(len(tiles) - 1):
+            emitter.add(b, total, at(b, packed, i8, k * partial))
 
     work = Work(
         num_inputs=2,
         num_outputs=1,
         tiles=len(tiles),
         threads=threads,
-        packed_bytes=0,
+        packed_bytes=(len(tiles) - 1) * partial,
         scratch_bytes=emitter.scratch_bytes,
         prepare=lambda b, buffers, packed: None,
         tile=tile,
         length=0,
         length_of=None,
+        finish=finish if partial else None,
     )
-    emit_handler(module, work, target)
+    emit_handler(module, work)
     return module
 
 
@@ -139,22 +176,32 @@ class _Gather:
         self.type: Type = TYPES[problem.kind]
         self.block = block_for(target.registers)
         self.scratch_bytes = 0
+        self._made: dict[_Part, ir.Function] = {}
 
-    def tile(self, size: int, by_column: bool) -> ir.Function:
-        """`void tile(buffers, scratch, start)`: columns (or rows) of the result from `start` on."""
+    @property
+    def result_bytes(self) -> int:
+        size = self.problem.left * self.problem.right * memory.size(self.dtype)
+        return -(-size // 64) * 64
+
+    def tile(self, size: int, axis: str) -> ir.Function:
+        """`void tile(buffers, result, scratch, start)`: `size` of an axis from `start` on."""
         problem = self.problem
-        made, b = function(self.module, f"tile{size}", void, [pointers, pointer, i64])
-        buffers, scratch, start = made.args
-        left, right, result = (b.load(at(b, buffers, pointer, k)) for k in range(3))
-        zero_ = integer(0)
-        row, column = (zero_, start) if by_column else (start, zero_)
-        shape = (problem.left, size) if by_column else (size, problem.right)
+        made, b = function(self.module, f"tile{size}", void, [pointer, pointer, pointer, i64])
+        buffers, result, scratch, start = made.args
+        left, right = (load_pointer(b, buffers, k) for k in range(2))
+        nothing = integer(0)
+        first, row, column = (start if axis == n else nothing for n in ("rows", "left", "right"))
+        share = dataclasses.replace(
+            _Part(problem.rows, problem.left, problem.right), **{axis: size}
+        )
         result = self._at(b, result, b.add(b.mul(row, integer(problem.right)), column))
-        left, right = self._at(b, left, row), self._at(b, right, column)
-        self._clear(b, result, *shape)
+        left = self._at(b, left, b.add(b.mul(first, integer(problem.left)), row))
+        right = self._at(b, right, b.add(b.mul(first, integer(problem.right)), column))
+        self._clear(b, result, share.left, share.right)
         taken = 0
-        for rows, times in _chunks(problem.rows):
-            code = self._chunk(_Part(rows, *shape))
+        for rows, times in _chunks(share.rows):
+            part = dataclasses.replace(share, rows=rows)
+            code = self._made.get(part) or self._chunk(part)
 
             def chunk(r: Register, _, code=code) -> None:
                 here = self._at(b, left, b.mul(r, integer(problem.left)))
@@ -166,8 +213,22 @@ class _Gather:
         b.ret_void()
         return made
 
+    def add(self, b: Builder, total: Register, part: Register) -> None:
+        """Add one thread's result to another's."""
+        count = self.problem.left * self.problem.right
+        whole = count - count % self.lanes
+
+        def some(k, used: int) -> None:
+            lanes = Lanes(self.lanes, used)
+            values = [memory.load(b, x, self.dtype, [k], lanes) for x in (total, part)]
+            memory.store(b, b.fadd(*values), total, self.dtype, [k], lanes)
+
+        loop(b, 0, whole, self.lanes, [], lambda k, _: some(k, self.lanes))
+        if whole < count:
+            some(whole, count - whole)
+
     def _at(self, b: Builder, base: Register, offset: Register) -> Register:
-        return b.bitcast(at(b, base, self.type, offset), pointer)
+        return at(b, base, self.type, offset)
 
     def _clear(self, b: Builder, result: Register, rows: int, columns: int) -> None:
         def row(r: Register, _) -> None:
@@ -189,6 +250,7 @@ class _Gather:
         """`void chunk(left, right, result, scratch)`: adds the product of some rows."""
         name = f"{part.rows}x{part.left}x{part.right}"
         made, b = function(self.module, f"chunk{name}", void, [pointer] * 4)
+        self._made[part] = made
         left, right, result, scratch = made.args
         block = self.block
         layout = Layout(part.rows, part.right, self.lanes, block.vectors)

@@ -14,9 +14,9 @@ from recurrax.loop.native.emit import (
     i8,
     i64,
     integer,
+    load_pointer,
     loop,
     pointer,
-    pointers,
     prefetch,
     void,
 )
@@ -30,6 +30,7 @@ from recurrax.loop.native.microkernel import (
     block_for,
     emit_product,
     even,
+    widest,
 )
 from recurrax.loop.native.panels import Layout, emit_pack
 from recurrax.loop.native.rows import Row
@@ -50,8 +51,9 @@ class Packed:
 
 
 class TileCode:
-    """Emits the tile functions of one step into a module; `packs` says whether it packs weights.
+    """Emits the tile functions of one step into a module, for tiles of up to `rows` rows.
 
+    Weights of up to `in_place` bytes are read where they lie, if they lie well; others are packed.
     `packed` lists the weights to pack before the first tile, `packed_bytes` and `scratch_bytes` are
     the memory that the tiles need: the first shared, the second for each tile at work.
     """
@@ -62,14 +64,16 @@ class TileCode:
         schedule: Schedule,
         target: Target,
         reverse: bool,
-        packs: bool = True,
+        rows: int,
+        in_place: int = 0,
     ):
         self.module = module
         self.schedule = schedule
         self.step = schedule.step
         self.target = target
         self.reverse = reverse
-        self.packs = packs
+        self.rows = rows
+        self.in_place = in_place
         self.packed: dict[tuple[Weight, str], Packed] = {}
         self.packed_bytes = 0
         self.scratch_bytes = 0
@@ -91,16 +95,17 @@ class TileCode:
     def stays(self, weight: Weight, kind: str) -> bool:
         """Whether products read `weight` where it lies, as they can if outputs are neighbours."""
         lies_well = weight.output_stride == 1 and weight.input_stride > 0
-        return not self.packs and lies_well and weight.dtype == SPILLED[kind]
+        size = weight.inputs * weight.outputs * memory.size(weight.dtype)
+        return size <= self.in_place and lies_well and weight.dtype == SPILLED[kind]
 
     def layout(self, weight: Weight, kind: str) -> Layout:
-        widest = block_for(self.target.registers).vectors
         apart = weight.input_stride if self.stays(weight, kind) else 0
-        return Layout(weight.inputs, weight.outputs, self.schedule.lanes, widest, apart)
+        most = widest(self.target.registers, self.rows)
+        return Layout(weight.inputs, weight.outputs, self.schedule.lanes, most, apart)
 
     def emit(self, rows: int) -> ir.Function:
         """`void tile(buffers, scratch, packed, first_row, length)` for `rows` rows."""
-        arguments = [pointers, pointer, pointer, i64, i64]
+        arguments = [pointer, pointer, pointer, i64, i64]
         made, b = function(self.module, f"tile{rows}", void, arguments)
         _Tile(self, made, b, rows).emit()
         b.ret_void()
@@ -138,7 +143,7 @@ class _Tile:
         self._bases: dict[tuple[str, int], Register] = {}
 
     def _buffer(self, k: int) -> Register:
-        return self.b.load(at(self.b, self.buffers, pointer, k))
+        return load_pointer(self.b, self.buffers, k)
 
     def _room(self, width: int, dtype: str, one_row: bool) -> int:
         """Take scratch memory; returns where it begins."""
@@ -266,10 +271,10 @@ class _Tile:
         base = self._within(buffer, place.dtype, start)
         if is_input:
             return base
-        return b.select(self._is_first, base, b.bitcast(self._nowhere, base.type))
+        return b.select(self._is_first, base, self._nowhere)
 
     def _within(self, buffer: Register, dtype: str, start: Register) -> Register:
-        return self.b.bitcast(at(self.b, buffer, memory.stored_type(dtype), start), pointer)
+        return at(self.b, buffer, memory.stored_type(dtype), start)
 
     def _operand(self, value: Value) -> tuple[Register, Slot]:
         """Where the first number of a product's operand or addend lies."""
@@ -298,11 +303,9 @@ class _Tile:
             addends=tuple(Addend(slot.dtype, slot.stride) for _, slot in addends),
             layout=self.code.layout(weight, kind),
         )
-        addresses = [operand, panels, result]
-        addresses += [address for address, _ in addends]
-        arguments = [b.bitcast(a, pointer) for a in addresses]
         odd = b.trunc(self._time, i1)
-        b.call(self.code.product(shape), [*arguments[:3], odd, *arguments[3:]])
+        arguments = [operand, panels, result, odd, *(address for address, _ in addends)]
+        b.call(self.code.product(shape), arguments)
 
     def _copy_carry(self, k: int, buffer: Register, store: Register, inwards: bool) -> None:
         """Bring this tile's rows of carry `k` into scratch memory, or out of it."""
