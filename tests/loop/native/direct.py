@@ -114,16 +114,31 @@ def run(body, args, *, reverse, length, threads, target, call=call_here):
     """The outputs of a lowered loop, results in the place of arguments where the kernel may."""
     step = native._lowered(body)
     code = compiled(step, reverse=reverse, length=length, threads=threads, target=target)
-    inputs = [np.array(a, order="C") for a in args]
+    moving = step.num_consts + step.num_carry
+    inputs = [
+        np.array(_lying(a, p, k >= moving), order="C")
+        for k, (a, p) in enumerate(zip(args, step.inputs, strict=True))
+    ]
     overwritten = {k: i for i, k in native.overwritten(body, step, target).items()}
     outputs = []
     for k, aval in enumerate(body.jaxpr.out_avals):
-        shape = aval.shape if k < step.num_carry else (length, *aval.shape)
-        taken = inputs[overwritten[k]] if k in overwritten else np.empty(shape, aval.dtype)
-        assert taken.shape == shape and taken.dtype == aval.dtype
+        timed = k >= step.num_carry
+        shape = (length, *aval.shape) if timed else aval.shape
+        wanted = _lying(np.empty(shape, aval.dtype), step.outputs[k], timed)
+        taken = inputs[overwritten[k]] if k in overwritten else np.empty(wanted.shape, wanted.dtype)
+        assert taken.shape == wanted.shape and taken.dtype == wanted.dtype
         outputs.append(taken)
     call(code, inputs, outputs)
-    return outputs
+    return [
+        _lying(a, p, k >= step.num_carry, back=True)
+        for k, (a, p) in enumerate(zip(outputs, step.outputs, strict=True))
+    ]
+
+
+def _lying(array, place, timed, back=False):
+    """An array with its axes in the order in which the kernel takes them, or back from it."""
+    order = native._layout(place, np.ndim(array), timed)
+    return np.transpose(array, np.argsort(order) if back else order)
 
 
 class Loops:

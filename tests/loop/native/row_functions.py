@@ -88,3 +88,43 @@ def whole(v):
 
 
 FUNCTIONS["whole numbers"] = whole
+
+
+def unsigned(v):
+    """A counter of 32 bits that wraps, as generators of random numbers have, and its parts."""
+    v = jnp.round(v * 8)  # not what rounding decides
+    u = jax.lax.bitcast_convert_type(v, jnp.uint32) * 1664525 + jnp.uint32(1013904223)
+    by = u % 37
+    parts = [u >> by, u << by, jax.lax.population_count(u), jax.lax.clz(u >> 3), u // (by - 5), ~u]
+    parts += [
+        jnp.where(u > jnp.uint32(1 << 31), u, by),
+        jnp.maximum(u, by),
+        jnp.clip(u, 9, jnp.uint32(3 << 30)),
+    ]
+    parts += [(v * 1e8).astype(jnp.uint32), jnp.sign(u) + u**3, u.max(-1, keepdims=True)]
+    mixed = parts[0]
+    for k, part in enumerate(parts):
+        mixed = (mixed ^ part.astype(jnp.uint32)) + k
+    return mixed.astype(jnp.float32) * 1e-9 + u.min(-1, keepdims=True).astype(jnp.float32) * 1e-9
+
+
+def small(v):
+    """Whole numbers of 8 and 16 bits wrap; floats that do not fit become the largest."""
+    total = jnp.zeros_like(v)
+    for dtype in (jnp.int8, jnp.uint8, jnp.int16, jnp.uint16):
+        i = (v * 2e4).astype(jnp.int32).astype(dtype)
+        by = jnp.abs((v * 9).astype(dtype))
+        parts = [i + by, i * i, -i, i - 3, (v * 1e5).astype(dtype), ~i, jax.lax.clz(i), i**3]
+        parts += [i << by, jax.lax.shift_right_logical(i, by), jax.lax.population_count(i), i < by]
+        parts += [jax.lax.reduce_sum(jnp.broadcast_to(i, v.shape), [1])[:, None], i // by, i % by]
+        total += sum(part.astype(jnp.float32) * (k + 1) for k, part in enumerate(parts)) * 1e-4
+    return total + jax.lax.shift_right_arithmetic((v * 99).astype(jnp.int32), 2) * 0.1
+
+
+def edges(v):
+    """What is too large for a whole number, or not a number, as XLA has it."""
+    far = jnp.stack([v * 1e10, v / 0.0, (v - v) / 0.0, -v * 3e9])
+    return far.astype(jnp.int32).sum(0).astype(jnp.float32) * 1e-9
+
+
+FUNCTIONS |= {"unsigned numbers": unsigned, "small numbers": small, "numbers too large": edges}

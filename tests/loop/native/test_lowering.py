@@ -230,7 +230,6 @@ REFUSED = {
     "cumsum": (lambda v: jnp.cumsum(jnp.tile(v, 2), -1)[:, :40], "`cumsum` of [40, 80]"),
     "sort": (lambda v: jnp.sort(v, -1), "sort"),
     "complex": (lambda v: jnp.fft.fft(v).real, "complex64"),
-    "unsigned": (lambda v: v.astype(jnp.uint32).astype(jnp.float32), "uint32"),
     "inverse": (jnp.linalg.inv, "`lu` of [40, 40]: no native form"),
     "rows together": (lambda v: v @ (v.T @ v), "rows meet"),
 }

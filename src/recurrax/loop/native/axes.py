@@ -10,6 +10,7 @@ left over of a value's shape, in its order, are its features.
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 
 from recurrax.loop.body import Body
 from recurrax.loop.native.inline import Atom, Equation, Name, Number, Program
@@ -20,7 +21,7 @@ Node = tuple[Name, int]
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """`count` rows; `axes[name]` says of a value which of its axes are rows.
+    """`count` rows; `axes[name]` says of a value which of its axes are rows, in their order.
 
     `meet` tells that there is a leading axis, but something mixes what lies along it.
     """
@@ -36,6 +37,11 @@ class Rows:
         """The axes of `atom` that are features."""
         rows = self.of(atom)
         return tuple(k for k in range(len(atom.shape)) if k not in rows)
+
+    def order(self, atom: Atom) -> tuple[int, ...]:
+        """The axes of `atom` as they lie in memory, rows first; empty where they stand so."""
+        order = (*self.of(atom), *self.features(atom))
+        return () if order == tuple(range(len(order))) else order
 
     def feature_shape(self, atom: Atom) -> tuple[int, ...]:
         return tuple(atom.shape[k] for k in self.features(atom))
@@ -73,7 +79,7 @@ class _Classes:
 
 
 def find_rows(body: Body, program: Program) -> Rows:
-    """The rows of a body: the leading axes that its carries and xs share and never mix."""
+    """The rows of a body: axes that its carries and xs share and never mix, leading ones first."""
     classes = _Classes()
     fixed = set(program.inputs[: body.num_consts])
     for equation in program.equations:
@@ -90,6 +96,20 @@ def find_rows(body: Body, program: Program) -> Rows:
     lead = max(moving, key=lambda x: len(x.shape), default=None)
     if lead is None or len(lead.shape) < 2:
         return Rows(1, {})
+    chosen = _leading(classes, lead, outer) or _anywhere(classes, lead, outer)
+    sizes = {classes.find((lead, axis)): size for axis, size in enumerate(lead.shape)}
+    names = {*program.inputs, *itertools.chain(*(e.outputs for e in program.equations))}
+    picked = {}
+    for name in names:
+        own = [classes.find((name, k)) for k in range(len(name.shape))]
+        picked[name] = tuple(k for node in chosen for k, held in enumerate(own) if held == node)
+    meet = not chosen and lead.shape[0] > 1
+    count = math.prod(sizes[node] for node in chosen)
+    return Rows(count, {name: axes for name, axes in picked.items() if axes}, meet)
+
+
+def _leading(classes: _Classes, lead: Name, outer: Sequence[Name]) -> list[Node]:
+    """The leading axes of `lead` that are rows, and lead all others."""
     chosen: list[Node] = []
     for axis in range(len(lead.shape) - 1):
         node = classes.find((lead, axis))
@@ -98,21 +118,38 @@ def find_rows(body: Body, program: Program) -> Rows:
         if not all(_leads(classes, x, [*chosen, node]) for x in outer):
             break
         chosen.append(node)
-    count = math.prod(name.shape[axis] for name, axis in chosen)
-    names = {*program.inputs, *itertools.chain(*(e.outputs for e in program.equations))}
-    picked = {
-        name: tuple(k for k in range(len(name.shape)) if classes.find((name, k)) in chosen)
-        for name in names
-    }
-    meet = not chosen and lead.shape[0] > 1
-    return Rows(count, {name: axes for name, axes in picked.items() if axes}, meet)
+    return chosen
 
 
-def _leads(classes: _Classes, name: Name, chosen: list[Node]) -> bool:
+def _anywhere(classes: _Classes, lead: Name, outer: Sequence[Name]) -> list[Node]:
+    """Axes of `lead` that are rows, wherever they stand; one axis is left to be features."""
+    chosen: list[Node] = []
+    for axis, size in enumerate(lead.shape):
+        more = [*chosen, classes.find((lead, axis))]
+        if more[-1] in classes.spoilt or size == 1 or len(more) == len(lead.shape):
+            continue
+        if all(_has_once(classes, x, more) for x in outer):
+            chosen = more
+    return chosen
+
+
+def _held(classes: _Classes, name: Name, chosen: Sequence[Node]) -> list[Node]:
+    """The classes of the axes of `name` that are among the chosen ones."""
+    own = (classes.find((name, k)) for k in range(len(name.shape)))
+    return [node for node in own if node in chosen]
+
+
+def _leads(classes: _Classes, name: Name, chosen: Sequence[Node]) -> bool:
     """Whether `name` has all of these classes as its leading axes, in order, or none of them."""
-    own = [classes.find((name, k)) for k in range(len(name.shape))]
-    held = [node for node in own if node in chosen]
-    return not held or (own[: len(chosen)] == chosen and len(held) == len(chosen))
+    held = _held(classes, name, chosen)
+    leading = [classes.find((name, k)) for k in range(min(len(chosen), len(name.shape)))]
+    return not held or held == leading == [*chosen]
+
+
+def _has_once(classes: _Classes, name: Name, chosen: Sequence[Node]) -> bool:
+    """Whether `name` has each of these classes once, or none of them."""
+    held = _held(classes, name, chosen)
+    return not held or (len(held) == len(chosen) and set(held) == set(chosen))
 
 
 def _join(classes: _Classes, eqn: Equation, fixed: set[Name]) -> None:
@@ -176,15 +213,11 @@ def _spreads_to(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
 def _kept_whole(eqn: Equation, axis: int, part: Atom, whole: Name) -> bool:
     params = eqn.params
     match eqn.primitive:
-        case "concatenate":
-            return axis != params["dimension"]
-        case "split":
-            return axis != params["axis"]
         case "rev":
             return axis not in params["dimensions"]
         case "pad":
             return tuple(params["padding_config"][axis]) == (0, 0, 0)
-        case _:
+        case _:  # of slice, split and concatenate: the only piece is the whole
             return part.shape[axis] == whole.shape[axis]
 
 

@@ -86,11 +86,14 @@ def declared(module: ir.Module, name: str, result: Type, arguments: Sequence[Typ
 def intrinsic(b: Builder, name: str, *args: Register, flags: Sequence[str] = ()) -> Register:
     """Call the LLVM intrinsic `name` of one overloaded type, that of the first argument."""
     type_ = args[0].type
-    suffix = {f32: "f32", f64: "f64", i32: "i32", i64: "i64"}[element(type_)]
-    if isinstance(type_, ir.VectorType):
-        suffix = f"v{type_.count}{suffix}"
-    callee = declared(b.module, f"llvm.{name}.{suffix}", type_, [a.type for a in args])
+    callee = declared(b.module, f"llvm.{name}.{suffix(type_)}", type_, [a.type for a in args])
     return b.call(callee, args, fastmath=flags)
+
+
+def suffix(type_: Type) -> str:
+    """What an intrinsic's name tells of a type."""
+    name = {f32: "f32", f64: "f64", i32: "i32", i64: "i64"}[element(type_)]
+    return f"v{type_.count}{name}" if isinstance(type_, ir.VectorType) else name
 
 
 def at(b: Builder, base: Register, element_type: Type, *offsets) -> Register:

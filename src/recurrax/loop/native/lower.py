@@ -8,7 +8,7 @@ import numpy as np
 
 from recurrax.loop import operations
 from recurrax.loop.body import Body
-from recurrax.loop.native import structure
+from recurrax.loop.native import integers, structure
 from recurrax.loop.native.axes import Rows, find_rows
 from recurrax.loop.native.graph import Graph, Source, Value
 from recurrax.loop.native.inline import Atom, Equation, Name, Number, flatten
@@ -26,12 +26,11 @@ FUNCTIONS = {
     *("asin", "acos", "atan", "atan2", "asinh", "acosh", "atanh", "lgamma", "nextafter"),
 }
 _ARITHMETIC = {"add", "sub", "mul", "max", "min", "neg", "abs", "sign", "square", "integer_pow"}
-_WHOLE = _ARITHMETIC | {"div", "rem"}
-_COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge"}
 _LOGIC = {"and", "or", "not", "xor"}
 NO_FORM = "no native form"
-_KNOWN = FUNCTIONS | _WHOLE | _COMPARISONS | _LOGIC
+_KNOWN = FUNCTIONS | _ARITHMETIC | integers.COMPARISONS | _LOGIC
 _SAME = {"add_any": "add"}
+_WORDS = {"float32", "int32", "uint32"}
 _NOTHING = {
     *("copy", "copy_p", "stop_gradient", "optimization_barrier", "reduce_precision", "name"),
     *operations.TYPES_OF_DEVICES,
@@ -44,16 +43,21 @@ _REDUCTIONS = {
     "reduce_and": "and",
     "reduce_or": "or",
 }
+_PIECES = {"concatenate", "split"}
 _VIEWS = {"slice", "broadcast_in_dim", "transpose", "squeeze", "expand_dims", "reshape", "rev"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """How an argument or a result lies in memory: features of each row, and whether it has rows."""
+    """How an argument or a result lies in memory: features of each row, and whether it has rows.
+
+    `order` is that of its axes, without time, from major to minor; empty where it is their own.
+    """
 
     width: int
     dtype: str
     by_row: bool
+    order: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -102,7 +106,10 @@ def lower(body: Body) -> Step:
 
     def read(atom: Atom) -> Tensor:
         if isinstance(atom, Number):
-            value = graph.number(atom.value, register_type(atom.dtype))
+            kind, number = register_type(atom.dtype), atom.value
+            if np.dtype(atom.dtype) == np.uint32:  # by its bits
+                number = int(np.uint32(number).view(np.int32))
+            value = graph.number(number, kind)
             return Tensor(rows.feature_shape(atom), value=value)
         return known[atom]
 
@@ -137,7 +144,8 @@ def lower(body: Body) -> Step:
 
 def _place(rows: Rows, atom: Atom) -> Place:
     name = np.dtype(atom.dtype).name
-    return Place(math.prod(rows.feature_shape(atom)), name, bool(rows.of(atom)))
+    width = math.prod(rows.feature_shape(atom))
+    return Place(width, name, bool(rows.of(atom)), rows.order(atom))
 
 
 def _argument(graph: Graph, rows: Rows, name: Name, kind: str, index: int, place: Place) -> Tensor:
@@ -161,10 +169,13 @@ def _lower(graph: Graph, rows: Rows, eqn: Equation, inputs: list[Tensor]) -> lis
     name = _SAME.get(eqn.primitive, eqn.primitive)
     out = eqn.outputs[0]
     shape = rows.feature_shape(out)
-    if name in _NOTHING:
+    if name in _NOTHING or (name in _PIECES and len(inputs) == len(eqn.outputs) == 1):
         return inputs
     if name == "convert_element_type":
-        return [_converted(graph, inputs[0], register_type(out.dtype))]
+        return [_converted(graph, inputs[0], *(_name(x) for x in (eqn.inputs[0], out)))]
+    if name == "bitcast_convert_type" and _name(eqn.inputs[0]) in _WORDS and _name(out) in _WORDS:
+        args = (as_value(graph, inputs[0]),)
+        return [Tensor(shape, value=graph.map("bitcast", args, register_type(out.dtype)))]
     if name in _VIEWS:
         return [structure.viewed(graph, rows, eqn, inputs[0])]
     if name == "tile":
@@ -178,7 +189,9 @@ def _lower(graph: Graph, rows: Rows, eqn: Equation, inputs: list[Tensor]) -> lis
     if name == "iota":
         return [structure.counted(graph, rows, eqn)]
     if name in _REDUCTIONS:
-        return [structure.reduced(graph, rows, eqn, inputs[0], _REDUCTIONS[name])]
+        how = integers.named(_REDUCTIONS[name], _name(eqn.inputs[0]))
+        reduced = structure.reduced(graph, rows, eqn, inputs[0], how)
+        return [_converted(graph, reduced, "int32", _name(out)) if _wraps(how, out) else reduced]
     if name == "dot_general":
         return [product(graph, rows, eqn, inputs)]
     if name == "gather":
@@ -199,34 +212,51 @@ def _elementwise(
     if name == "select_n" and args[0].kind == "i1" and len(args) == 3:
         return graph.map("select", (args[0], args[2], args[1]), kind)
     if name == "clamp":
-        low, x, high = args
-        return graph.map("min", (graph.map("max", (low, x), kind), high), kind)
-    if name == "integer_pow" and (floating or eqn.params["y"] >= 0):
-        return graph.map(name, args, kind, int(eqn.params["y"]))
+        (low, x, high), dtype = args, _name(out)
+        above = graph.map(integers.named("max", dtype), (low, x), kind)
+        return graph.map(integers.named("min", dtype), (above, high), kind)
+    source = _name(eqn.inputs[0])
+    power = int(eqn.params["y"]) if name == "integer_pow" else None
+    known = name in integers.ARITHMETIC | integers.COMPARISONS and (power is None or power >= 0)
+    if integers.is_whole(source) and known:
+        return integers.elementwise(graph, name, args, source, kind, power)
+    if power is not None and floating:
+        return graph.map(name, args, kind, power)
     if name == "pow" and floating and args[1].kind[0] == "i":
         args[1] = graph.map("convert", (args[1],), kind)
     if name == "is_finite":
         return graph.map(name, args, kind)
     if name == "round":
         return graph.map(name, args, kind, int(eqn.params.get("rounding_method", 0)))
-    if name in _COMPARISONS:
-        signed = "uint" not in np.dtype(eqn.inputs[0].dtype).name
-        if signed or args[0].kind == "i32":  # small unsigned integers are widened
-            return graph.map(name, args, kind)
+    if name in integers.COMPARISONS:
+        return graph.map(name, args, kind)
     if name in _LOGIC and all(a.kind == args[0].kind for a in args) and not floating:
         return graph.map(name, args, kind)
     if floating and name in FUNCTIONS | _ARITHMETIC:
-        return graph.map(name, args, kind)
-    wide = np.dtype(eqn.outputs[0].dtype).name in ("int32", "int64")
-    if name in _WHOLE and args[0].kind != "i1" and wide:
         return graph.map(name, args, kind)
     if name in _KNOWN:
         raise Unsupported(f"no native form for dtype {np.dtype(eqn.inputs[-1].dtype).name}")
     raise Unsupported(NO_FORM)
 
 
-def _converted(graph: Graph, tensor: Tensor, kind: str) -> Tensor:
-    if tensor.kind == kind:
+def _converted(graph: Graph, tensor: Tensor, source: str, target: str) -> Tensor:
+    kind = register_type(np.dtype(target))
+    whole = integers.is_whole(source) or integers.is_whole(target)
+    if tensor.kind == kind and (not whole or source == target):
         return tensor
     value = as_value(graph, tensor)
-    return Tensor(tensor.shape, value=graph.map("convert", (value,), kind))
+    if whole:
+        value = integers.converted(graph, value, source, target, kind)
+    else:
+        value = graph.map("convert", (value,), kind)
+    return Tensor(tensor.shape, value=value)
+
+
+def _wraps(how: str, out: Atom) -> bool:
+    """Whether a reduction may leave the range of its dtype."""
+    return how in ("sum", "prod") and _name(out) in ("int8", "uint8", "int16", "uint16")
+
+
+def _name(atom: Atom) -> str:
+    """The dtype's name."""
+    return np.dtype(atom.dtype).name

@@ -2,7 +2,7 @@
 
 A register holds float32, float64, int32, int64 or a truth value; bfloat16 and float16 are widened
 to float32 as they are loaded and rounded to nearest even as they are stored, small integers are
-widened to int32.
+widened to int32. The bits of uint32 stand in an int32: operations know that they are unsigned.
 """
 
 import dataclasses
@@ -44,6 +44,7 @@ REGISTER = {
     "int16": "i32",
     "uint16": "i32",
     "int32": "i32",
+    "uint32": "i32",
     "int64": "i64",
 }
 TYPES = {"f32": f32, "f64": f64, "i1": i1, "i32": i32, "i64": i64}
@@ -59,6 +60,7 @@ _STORED = {
     "int16": i16,
     "uint16": i16,
     "int32": i32,
+    "uint32": i32,
     "int64": i64,
 }
 
@@ -67,7 +69,7 @@ def register_type(dtype) -> str:
     """The kind of register that a number of this dtype is computed in.
 
     Raises:
-        Unsupported: for a dtype that has none (complex, uint32, keys, ...).
+        Unsupported: for a dtype that has none (complex, uint64, keys, ...).
     """
     name = np.dtype(dtype).name if not hasattr(dtype, "name") else dtype.name
     if name not in REGISTER:

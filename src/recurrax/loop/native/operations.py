@@ -6,7 +6,7 @@ from typing import Any
 
 import llvmlite.ir as ir
 
-from recurrax.loop.native import functions, libm, special
+from recurrax.loop.native import functions, libm, special, whole
 from recurrax.loop.native.emit import (
     Builder,
     Register,
@@ -43,6 +43,8 @@ def apply(b: Builder, name: str, extra: Any, args: list[Register], kind: str) ->
     floating = element(args[-1].type) in (f32, f64)
     if name in _FUNCTIONS and floating:
         return _FUNCTIONS[name](b, *args)
+    if name in whole.OPERATIONS:
+        return whole.OPERATIONS[name](b, *args, *(extra or ()))
     if name in _ORDER:
         if not floating:
             return b.icmp_signed(_ORDER[name], *args)
@@ -56,7 +58,7 @@ def apply(b: Builder, name: str, extra: Any, args: list[Register], kind: str) ->
         case "mul":
             return b.fmul(*args, flags=_FUSED) if floating else b.mul(*args)
         case "div" | "rem":
-            return b.fdiv(*args) if floating else _divided(b, name, *args)
+            return b.fdiv(*args) if floating else whole.divided(b, name, *args)
         case "max" | "min":
             return extreme(b, name, *args)
         case "neg":
@@ -73,6 +75,8 @@ def apply(b: Builder, name: str, extra: Any, args: list[Register], kind: str) ->
             return b.select(*args)
         case "convert":
             return _convert(b, args[0], kind)
+        case "bitcast":
+            return b.bitcast(args[0], like(args[0].type, TYPES[kind]))
         case "and":
             return b.and_(*args)
         case "or":
@@ -110,6 +114,8 @@ def combine(b: Builder, how: str, x: Register, y: Register) -> Register:
             return b.and_(x, y)
         case "or":
             return b.or_(x, y)
+        case "umax" | "umin":
+            return whole.OPERATIONS[how](b, x, y)
         case _:
             return extreme(b, how, x, y)
 
@@ -120,7 +126,9 @@ def neutral(how: str, type_: Type) -> ir.Constant:
         return constant(type_, int(how in ("and", "min")))
     if element(type_) not in (f32, f64):
         largest = 2 ** (element(type_).width - 1) - 1
-        return constant(type_, {"sum": 0, "prod": 1, "max": -largest - 1, "min": largest}[how])
+        start = {"sum": 0, "prod": 1, "max": -largest - 1, "min": largest, "umax": 0, "umin": -1}
+        start |= {"and": -1, "or": 0}
+        return constant(type_, start[how])
     number = {"sum": 0.0, "prod": 1.0, "max": float("-inf"), "min": float("inf")}[how]
     return constant(type_, number)
 
@@ -140,19 +148,6 @@ def _sign(b: Builder, x: Register, floating: bool) -> Register:
     below = b.icmp_signed("<", x, zero(x.type))
     unit = b.select(below, b.neg(one), one)
     return b.select(b.icmp_signed("==", x, zero(x.type)), x, unit)
-
-
-def _divided(b: Builder, name: str, x: Register, y: Register) -> Register:
-    """Whole numbers; by 0 as XLA has it (-1, and x for the rest), where processors trap."""
-    one, minus_one = constant(y.type, 1), constant(y.type, -1)
-    by_zero = b.icmp_signed("==", y, zero(y.type))
-    by_minus_one = b.icmp_signed("==", y, minus_one)
-    safe = b.select(b.or_(by_zero, by_minus_one), one, y)
-    if name == "rem":
-        rest = b.select(by_minus_one, zero(x.type), b.srem(x, safe))
-        return b.select(by_zero, x, rest)
-    quotient = b.select(by_minus_one, b.neg(x), b.sdiv(x, safe))
-    return b.select(by_zero, minus_one, quotient)
 
 
 def _power(b: Builder, x: Register, n: int, kind: str) -> Register:
@@ -185,7 +180,7 @@ def _convert(b: Builder, x: Register, kind: str) -> Register:
             return b.fcmp_unordered("!=", x, zero(x.type))
         return b.icmp_signed("!=", x, zero(x.type))
     if source in (f32, f64):
-        return b.fptosi(x, type_)
+        return whole.of_floats(b, x, type_)
     if source == i1:
         return b.zext(x, type_)
     return b.sext(x, type_) if source.width < target.width else b.trunc(x, type_)

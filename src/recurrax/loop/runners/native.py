@@ -25,7 +25,7 @@ from recurrax.loop.native.kernel import (
     scheduled,
     thread_count,
 )
-from recurrax.loop.native.lower import Step, lower
+from recurrax.loop.native.lower import Place, Step, lower
 from recurrax.loop.native.multiplying import Multiplication, build_multiplication
 from recurrax.loop.native.target import Target, host
 from recurrax.loop.native.unsupported import Unsupported
@@ -79,10 +79,31 @@ def run(
     short = is_short(step, length)
     name = fingerprint(step.described(), reverse, fixed_length, short, target, threads)
     ensure(name, target, lambda: build_loop(step, target, reverse, length, threads))
-    aliases = overwritten(body, step, target)
-    call = jax.ffi.ffi_call(name, shapes, vmap_method="sequential", input_output_aliases=aliases)
-    results = call(*consts, *carry, *xs)
+    given = [*consts, *carry, *xs]
+    moving = body.num_consts + body.num_carry
+    call = jax.ffi.ffi_call(
+        name,
+        shapes,
+        vmap_method="sequential",
+        input_layouts=[
+            _layout(p, x.ndim, k >= moving)
+            for k, (p, x) in enumerate(zip(step.inputs, given, strict=True))
+        ],
+        output_layouts=[
+            _layout(p, len(x.shape), k >= body.num_carry)
+            for k, (p, x) in enumerate(zip(step.outputs, shapes, strict=True))
+        ],
+        input_output_aliases=overwritten(body, step, target),
+    )
+    results = call(*given)
     return list(results[: body.num_carry]), list(results[body.num_carry :])
+
+
+def _layout(place: Place, ndim: int, timed: bool) -> tuple[int, ...]:
+    """The order, from major to minor, in which the axes lie in memory."""
+    if not place.order:
+        return tuple(range(ndim))
+    return (0, *(k + 1 for k in place.order)) if timed else place.order
 
 
 def overwritten(body: Body, step: Step, target: Target) -> dict[int, int]:

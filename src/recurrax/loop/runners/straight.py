@@ -59,15 +59,23 @@ class StepProgram:
         is_long = packed_bytes * step.rows >= _LONG_STEP
         self.run = entry("step", ctypes.CFUNCTYPE if is_long else ctypes.PYFUNCTYPE)
 
-        self.carry, self.xs, self.ys = inputs[m:n], inputs[n:], outputs[body.num_carry :]
+        self.carry, self.xs, self.ys = (
+            [(a.shape, a.dtype, p.order) for a, p in zip(avals, places, strict=True)]
+            for avals, places in (
+                (inputs[m:n], step.inputs[m:n]),
+                (inputs[n:], step.inputs[n:]),
+                (outputs[body.num_carry :], step.outputs[body.num_carry :]),
+            )
+        )
         self.packed = _memory(packed_bytes)
-        given = [np.ascontiguousarray(x) for x in consts]
+        orders = (p.order for p in step.inputs)
+        given = [_filled(x, order) for x, order in zip(consts, orders, strict=False)]
         others = len(inputs) - m + len(outputs)
         table = _table([*given, *[None] * others, self.packed])
         entry("pack", ctypes.CFUNCTYPE)(table.ctypes.data)
         # What the step reads of them apart from the packed weights.
         read = {v.param.index for v in step.graph.values if v.op == "leaf"}
-        self.consts = [_filled(x) if k in read else None for k, x in enumerate(given)]
+        self.consts = [x if k in read else None for k, x in enumerate(given)]
 
 
 class StepFrame:
@@ -79,8 +87,7 @@ class StepFrame:
     def __init__(self, program: StepProgram) -> None:
         self.program = program
         self.carry, self.xs, self.ys = (
-            [_array(a.shape, a.dtype) for a in avals]
-            for avals in (program.carry, program.xs, program.ys)
+            [_array(*each) for each in kind] for kind in (program.carry, program.xs, program.ys)
         )
         held = [*program.consts, *self.carry, *self.xs, *self.carry, *self.ys, program.packed]
         self._scratch = _memory(program.scratch_bytes)
@@ -95,13 +102,17 @@ def _memory(size: int) -> np.ndarray:
     return held[start : start + size]
 
 
-def _array(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array of zeros that begins at a cache line."""
-    return np.ndarray(shape, dtype, _memory(math.prod(shape) * dtype.itemsize).data)
+def _array(shape: tuple[int, ...], dtype: np.dtype, order: tuple[int, ...]) -> np.ndarray:
+    """An array of zeros that begins at a cache line; `order` is that of its axes in memory."""
+    held = _memory(math.prod(shape) * dtype.itemsize).data
+    if not order:
+        return np.ndarray(shape, dtype, held)
+    lying = np.ndarray(tuple(shape[k] for k in order), dtype, held)
+    return lying.transpose(np.argsort(order))
 
 
-def _filled(value: np.ndarray) -> np.ndarray:
-    own = _array(value.shape, value.dtype)
+def _filled(value: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
+    own = _array(value.shape, value.dtype, order)
     own[...] = value
     return own
 
