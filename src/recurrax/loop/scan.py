@@ -65,9 +65,11 @@ def scan(
             length = None  # which lax.scan takes from xs alone
         return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
     traced = step.trace(f, init, xs, length)
-    if traced.must_stay_whole:
+    if traced.must_stay_whole is not None:
+        plan.check_possible(runner, traced.must_stay_whole)
         if length is not None and export.is_symbolic_dim(length):
             length = None  # which lax.scan takes from xs alone
+        init = jax.tree.unflatten(traced.carry_tree, traced.init)
         return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
 
     def run(body, consts, carry, xs):

@@ -12,7 +12,6 @@ import dataclasses
 import llvmlite.ir as ir
 
 from recurrax.loop.native import memory
-from recurrax.loop.native.driver import Work, emit_handler
 from recurrax.loop.native.emit import (
     Builder,
     Module,
@@ -24,9 +23,9 @@ from recurrax.loop.native.emit import (
     i8,
     i64,
     integer,
+    load_pointer,
     loop,
     pointer,
-    pointers,
     void,
     zero,
 )
@@ -42,6 +41,7 @@ from recurrax.loop.native.microkernel import (
 )
 from recurrax.loop.native.panels import Layout, emit_pack
 from recurrax.loop.native.target import Target
+from recurrax.loop.native.work import Work, constant_data, emit_handler
 
 _CHUNKS = range(384, 159, -1)
 # Threads share out rows where there are so many for each number of the result's longer side that
@@ -108,7 +108,7 @@ def build_gather(problem: Problem, target: Target, threads: int) -> ir.Module:
 
     def result(b: Builder, buffers, packed, ticket: Register) -> Register:
         """Where a tile's part goes: of rows, all but the first's lie in packed memory."""
-        own = b.load(at(b, buffers, pointer, 2))
+        own = load_pointer(b, buffers, 2)
         if not partial:
             return own
         other = at(b, packed, i8, b.mul(b.sub(ticket, integer(1)), integer(partial)))
@@ -117,9 +117,8 @@ def build_gather(problem: Problem, target: Target, threads: int) -> ir.Module:
     def tile(b: Builder, buffers, scratch, packed, ticket, length) -> None:
         del length
         starts = ir.Constant(ir.ArrayType(i64, len(tiles)), [start for start, _ in tiles])
-        table: Register = ir.GlobalVariable(module, starts.type, "starts")
-        table.linkage, table.initializer = "internal", starts
-        start = b.load(b.gep(table, [integer(0), ticket]))
+        table = constant_data(module, "starts", starts)
+        start = b.load(at(b, table, i64, ticket), typ=i64)
         part = result(b, buffers, packed, ticket)
         for size, code in functions.items():
             runs = [k for k, (_, n) in enumerate(tiles) if n == size]
@@ -131,8 +130,7 @@ def build_gather(problem: Problem, target: Target, threads: int) -> ir.Module:
                 b.call(code, [buffers, part, scratch, start])
 
     def finish(b: Builder, buffers, packed) -> None:
-        buffers = b.bitcast(buffers, pointers)
-        total = b.load(at(b, buffers, pointer, 2))
+        total = load_pointer(b, buffers, 2)
         for k in range(len(tiles) - 1):
             emitter.add(b, total, at(b, packed, i8, k * partial))
 
@@ -149,7 +147,7 @@ def build_gather(problem: Problem, target: Target, threads: int) -> ir.Module:
         length_of=None,
         finish=finish if partial else None,
     )
-    emit_handler(module, work, target)
+    emit_handler(module, work)
     return module
 
 
@@ -193,9 +191,9 @@ class _Gather:
     def tile(self, size: int, axis: str) -> ir.Function:
         """`void tile(buffers, result, scratch, start)`: `size` of an axis from `start` on."""
         problem = self.problem
-        made, b = function(self.module, f"tile{size}", void, [pointers, pointer, pointer, i64])
+        made, b = function(self.module, f"tile{size}", void, [pointer, pointer, pointer, i64])
         buffers, result, scratch, start = made.args
-        left, right = (b.load(at(b, buffers, pointer, k)) for k in range(2))
+        left, right = (load_pointer(b, buffers, k) for k in range(2))
         nothing = integer(0)
         first, row, column = (start if axis == n else nothing for n in ("rows", "left", "right"))
         share = dataclasses.replace(
@@ -236,7 +234,7 @@ class _Gather:
             some(whole, count - whole)
 
     def _at(self, b: Builder, base: Register, offset: Register) -> Register:
-        return b.bitcast(at(b, base, self.type, offset), pointer)
+        return at(b, base, self.type, offset)
 
     def _clear(self, b: Builder, result: Register, rows: int, columns: int) -> None:
         def row(r: Register, _) -> None:
