@@ -59,6 +59,10 @@ def _evaluate(closed, args, loops):
     return [read(a) for a in jaxpr.outvars]
 
 
+def _gather(a, dz, *, start, width, **_):
+    return np.tensordot(a, dz[..., start : start + width], 2 * [list(range(a.ndim - 1))])
+
+
 def _is_strange(x):
     """Whether NumPy does not know what `x` is made of (random keys), or not as XLA does."""
     return x.dtype not in _KNOWN
@@ -129,7 +133,7 @@ _PRIMITIVES = {
     "convert_element_type": lambda x, *, new_dtype, **_: x.astype(new_dtype),
     "dot_general": _product,
     "integer_pow": lambda x, *, y: x**y,
-    "loop_gather": lambda a, dz, **_: np.tensordot(a, dz, 2 * [list(range(a.ndim - 1))]),
+    "loop_gather": _gather,
     "loop_product": lambda a, w, **_: a @ w,
     "reduce_max": lambda x, *, axes, **_: x.max(axes),
     "reduce_sum": lambda x, *, axes, **_: x.sum(axes, dtype=x.dtype),
