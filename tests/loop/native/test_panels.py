@@ -36,5 +36,5 @@ def test_weights_of_short_loops_are_read_where_they_lie(steps, rows, inputs, out
     lowered = lower(body_of(step, (w,), (carry,), (x,)))
     assert kernel.is_short(lowered, steps) and not kernel.is_short(lowered, 17)
     code = TileCode(Module("m", host()), kernel.scheduled(lowered, host()), host(), False, False)
-    assert not code.packed
+    assert not code.weights.packed
     assert_like_xla(step, (w,), (carry,), (x,))

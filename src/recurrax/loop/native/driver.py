@@ -48,7 +48,7 @@ class Work:
 
     `prepare(b, buffers, packed)` runs once, on the calling thread. `tile(b, buffers, scratch,
     packed, ticket, length)` is emitted where one tile's work belongs. `length_of` is the number of
-    the argument (or result) whose leading axis is the length, or None with `length` given.
+    the argument (or result), and its axis, that tells the length, or None with `length` given.
     `grown_results` are results and their bytes for each unit of length.
     """
 
@@ -61,7 +61,7 @@ class Work:
     prepare: Callable[[Builder, Register, Register], None]
     tile: Callable[..., None]
     length: int
-    length_of: tuple[int, bool] | None
+    length_of: tuple[int, bool, int] | None
     grown_results: tuple[tuple[int, int], ...] = ()
 
     @property
@@ -158,7 +158,7 @@ def _fill_in(b: Builder, frame: Frame, block: Register, work: Work) -> None:
     for counter in (_TICKET, _DONE, _WORKERS):
         store_field(b, block, counter, integer(0))
     told = work.length_of
-    length = frame.leading_size(*told) if told is not None else integer(work.length)
+    length = frame.axis_size(*told) if told is not None else integer(work.length)
     store_field(b, block, _LENGTH, length)
     for k in range(work.num_inputs):
         store_field(b, block, _BUFFERS + 8 * k, frame.data(k, False))

@@ -108,11 +108,11 @@ class Frame:
         """The memory of argument or result `k`."""
         return load_field(self.b, self._buffer(k, is_result), _BUFFER_DATA, pointer)
 
-    def leading_size(self, k: int, is_result: bool) -> Register:
-        """The size of the leading axis of argument or result `k`."""
+    def axis_size(self, k: int, is_result: bool, axis: int) -> Register:
+        """The size of an axis of argument or result `k`."""
         buffer = self._buffer(k, is_result)
         dims = load_field(self.b, buffer, _BUFFER_DIMS, i64.as_pointer())
-        return self.b.load(dims)
+        return self.b.load(at(self.b, dims, i64, axis))
 
     def request_size(self) -> int:
         return 40

@@ -20,6 +20,7 @@ from recurrax.loop.native.microkernel import block_for
 from recurrax.loop.native.schedule import Schedule
 from recurrax.loop.native.target import Target, host, initialise
 from recurrax.loop.native.tile import TileCode
+from recurrax.loop.native.windows import Windows
 
 LARGEST_TILE = 32
 _SHORT = 16  # rows in all steps together; found by measurement, for 64 to 512 units
@@ -123,13 +124,25 @@ def is_short(step: Step, length: int) -> bool:
     return length * step.rows <= _SHORT
 
 
-def build_loop(step: Step, target: Target, reverse: bool, length: int, threads: int) -> ir.Module:
+def tile_rows(step: Step, target: Target, threads: int) -> int:
+    """Rows that a thread takes at a time."""
+    return share(step.rows, threads, block_for(target.registers).rows, LARGEST_TILE)
+
+
+def build_loop(
+    step: Step,
+    target: Target,
+    reverse: bool,
+    length: int,
+    threads: int,
+    windows: Windows | None = None,
+) -> ir.Module:
     """The module of a loop's kernel; `length` counts only where no shape tells it."""
     schedule = scheduled(step, target)
     module = Module("loop", target)
-    code = TileCode(module, schedule, target, reverse, packs=not is_short(step, length))
-    block = block_for(target.registers)
-    rows = share(step.rows, threads, block.rows, LARGEST_TILE)
+    packs = not is_short(step, length)
+    code = TileCode(module, schedule, target, reverse, packs, windows)
+    rows = tile_rows(step, target, threads)
     tiles = -(-step.rows // rows)
     rest = step.rows - (tiles - 1) * rows
     whole = code.emit(rows)
@@ -137,7 +150,7 @@ def build_loop(step: Step, target: Target, reverse: bool, length: int, threads: 
 
     def prepare(b: Builder, buffers: Register, packed: Register) -> None:
         addresses = b.bitcast(buffers, pointers)
-        for weight in code.packed.values():
+        for weight in code.weights.packed.values():
             source = b.load(at(b, addresses, pointer, weight.weight.index))
             b.call(weight.pack, [source, at(b, packed, i8, weight.offset)])
 
@@ -153,21 +166,25 @@ def build_loop(step: Step, target: Target, reverse: bool, length: int, threads: 
             with otherwise:
                 b.call(last, arguments)
 
-    carried = range(step.num_consts, step.num_consts + step.num_carry)
-    xs = [k for k in range(len(step.inputs)) if k >= carried.stop]
+    carried = step.num_consts + step.num_carry
     ys = range(step.num_carry, len(step.outputs))
-    length_of = (xs[0], False) if xs else (ys[0], True) if ys else None
+    if windows is not None:
+        length_of = (windows.sources[0].argument, False, 1)
+    elif len(step.inputs) > carried:
+        length_of = (carried, False, 0)
+    else:
+        length_of = (ys[0], True, 0) if ys else None
     grown = []
     for k in ys:
         place = step.outputs[k]
         size = place.width * memory.size(place.dtype) * (step.rows if place.by_row else 1)
         grown.append((k, size))
     work = Work(
-        num_inputs=len(step.inputs),
+        num_inputs=code.num_arguments,
         num_outputs=len(step.outputs),
         tiles=tiles,
         threads=threads,
-        packed_bytes=code.packed_bytes,
+        packed_bytes=code.weights.bytes,
         scratch_bytes=code.scratch_bytes,
         prepare=prepare,
         tile=tile,

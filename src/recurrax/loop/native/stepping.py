@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import llvmlite.ir as ir
 
-from recurrax.loop.native.driver import share
 from recurrax.loop.native.emit import (
     Builder,
     Module,
@@ -26,9 +25,8 @@ from recurrax.loop.native.emit import (
     store_field,
     void,
 )
-from recurrax.loop.native.kernel import LARGEST_TILE, scheduled
+from recurrax.loop.native.kernel import scheduled, tile_rows
 from recurrax.loop.native.lower import Step
-from recurrax.loop.native.microkernel import block_for
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.tile import TileCode
 
@@ -43,7 +41,7 @@ def build_step(step: Step, target: Target) -> ir.Module:
     """
     module = Module("step", target)
     code = TileCode(module, scheduled(step, target), target, reverse=False)
-    rows = share(step.rows, 1, block_for(target.registers).rows, LARGEST_TILE)
+    rows = tile_rows(step, target, threads=1)
     last = (step.rows - 1) // rows * rows
     whole = code.emit(rows) if last else None
     rest = code.emit(step.rows - last) if step.rows - last != rows or not whole else whole
@@ -63,13 +61,13 @@ def build_step(step: Step, target: Target) -> ir.Module:
 
     table, b = _public(module, "pack", pointers)
     packed = b.load(at(b, table, pointer, buffers))
-    for weight in code.packed.values():
+    for weight in code.weights.packed.values():
         source = b.load(at(b, table, pointer, weight.weight.index))
         b.call(weight.pack, [source, at(b, packed, i8, weight.offset)])
     b.ret_void()
 
     sizes, b = _public(module, "sizes", i64.as_pointer())
-    for k, size in enumerate((code.packed_bytes, code.scratch_bytes)):
+    for k, size in enumerate((code.weights.bytes, code.scratch_bytes)):
         store_field(b, sizes, 8 * k, integer(size))
     b.ret_void()
     return module
