@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-browser docs
+.PHONY: demo test test-browser test-emulated docs
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/digits.py
@@ -16,6 +16,9 @@ test: $(VENV)/.test
 
 test-browser: $(VENV)/.test
 	$(BIN)/python -m pytest -m browser
+
+test-emulated: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2 -m emulated
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict

@@ -104,7 +104,7 @@ def test_clear_cache(monkeypatch, tmp_path, capsys):
     [
         (["summary", "missing.keras"], "There is no file 'missing.keras'"),
         (["summary", "{folder}"], "is not a file"),
-        (["summary", "{folder}/notes.txt"], "notes.txt'. The file is not a zip archive"),
+        (["summary", "{folder}/notes.txt"], "notes.txt'. The file is not a model"),
         (["explain", "{file}", "--timesteps", "0"], "must be positive"),
         (["view", "{file}", "{folder}/notes.txt"], "must be a .npy, a .npz or a .csv"),
         (["view", "{file}", "missing.csv"], "There is no file 'missing.csv'"),

@@ -230,6 +230,13 @@ def test_state_reset_and_copy():
         stream.state = {"memory": [np.zeros((1, 4))]}
 
 
+def test_the_number_of_steps_of_an_input_does_not_matter():
+    x = keras.Input((4, 3))
+    model = keras.Model(x, layers.GRU(2)(x))
+    data = _x(2, 4, 3)
+    np.testing.assert_allclose(_streamed(model, data)[0][-1], _last(model, data), atol=1e-6)
+
+
 def test_models_that_need_several_steps_are_refused():
     def model(*middle):
         return keras.Sequential([keras.Input((None, 3)), *middle])
@@ -243,6 +250,9 @@ def test_models_that_need_several_steps_are_refused():
 
     with pytest.raises(ValueError, match="looks at several steps"):
         model(layers.LSTM(4, return_sequences=True), Mean()).stream()
+    x, lstm = keras.Input((None, 3)), layers.LSTM(3, return_sequences=True)
+    with pytest.raises(ValueError, match="is called more than once"):
+        keras.Model(x, lstm(lstm(x))).stream()
     with pytest.raises(ValueError, match="before its input's shape is known"):
         keras.Sequential([layers.Dense(3)]).stream()
     with pytest.raises(ValueError, match="positive batch_size"):

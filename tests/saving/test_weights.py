@@ -153,6 +153,23 @@ def test_a_wrong_safetensors_file_is_refused(data, complaint, tmp_path):
         model().load_weights(tmp_path / "m.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"", "empty. Copy or download"),
+        (b"<!doctype html>", "begins with b'<!doctyp'. It is damaged"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+    ],
+)
+def test_a_file_that_is_something_else_says_so(data, complaint, tmp_path):
+    path = tmp_path / "a.h5"
+    path.write_bytes(data)
+    with pytest.raises(LoadError, match=complaint):
+        rx.models.load_model(path)
+    with pytest.raises(LoadError, match=complaint):
+        model().load_weights(path)
+
+
 def test_bad_paths_are_refused(tmp_path):
     m = model()
     with pytest.raises(ValueError, match=r"ends in '.weights.h5' or '.safetensors'"):

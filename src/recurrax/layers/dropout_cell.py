@@ -33,11 +33,11 @@ class DropoutRNNCell:
     _dropout_mask: Any = None
     _recurrent_dropout_mask: Any = None
 
-    def get_dropout_mask(self, step_input: Array) -> Any:
+    def get_dropout_mask(self, step_input: Array | jax.ShapeDtypeStruct) -> Any:
         """The mask of the input, of its shape; None where nothing is dropped."""
         return self._mask("_dropout_mask", step_input, self.dropout)
 
-    def get_recurrent_dropout_mask(self, step_input: Array) -> Any:
+    def get_recurrent_dropout_mask(self, step_input: Array | jax.ShapeDtypeStruct) -> Any:
         """The mask of the state, of its shape; None where nothing is dropped."""
         return self._mask("_recurrent_dropout_mask", step_input, self.recurrent_dropout)
 
@@ -49,7 +49,7 @@ class DropoutRNNCell:
         """Forget the mask of the state."""
         self._recurrent_dropout_mask = None
 
-    def _mask(self, kept_as: str, like: Array, rate: float) -> Any:
+    def _mask(self, kept_as: str, like: Array | jax.ShapeDtypeStruct, rate: float) -> Any:
         mask = getattr(self, kept_as)
         if mask is None and rate > 0:
             count = self.dropout_mask_count
@@ -59,7 +59,7 @@ class DropoutRNNCell:
                 setattr(self, kept_as, mask)
         return mask
 
-    def _draw(self, like: Array, rate: float) -> Array:
+    def _draw(self, like: Array | jax.ShapeDtypeStruct, rate: float) -> Array:
         kept = jax.random.bernoulli(self.seed_generator.next(), 1 - rate, like.shape)
         scale = 1 / (1 - rate) if rate < 1 else 0.0
         return jnp.where(kept, scale, 0.0).astype(like.dtype)

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Num
 
 from recurrax import constraints, initializers, regularizers
 from recurrax.layers.checks import positive_int
@@ -81,7 +81,7 @@ class Embedding(Layer):
                 f"make the layer with input_dim={int(high) + 1}, or mend the data."
             )
 
-    def call(self, inputs: Int[Array, "*batch"]) -> Float[Array, "*batch features"]:
+    def call(self, inputs: Num[Array, "*batch"]) -> Float[Array, "*batch features"]:
         ids = inputs if jnp.issubdtype(inputs.dtype, jnp.integer) else inputs.astype(jnp.int32)
         return jnp.take(self.embeddings.value, ids, axis=0, mode="clip").astype(self.compute_dtype)
 

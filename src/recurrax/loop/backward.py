@@ -208,8 +208,8 @@ def joint(body: Body, wanted: Sequence[bool]) -> Joint:
             [consts[i] for i in accumulated],
             [carry[i] for i in float_carry],
             [xs[i] for i in wanted_xs],
-            [jnp.zeros(a.shape, a.dtype) for a in map(jaxprs.aval, taps_at.products)],
-            [jnp.zeros(a.shape, a.dtype) for a in taps_at.summed],
+            [jaxprs.zeros(v.aval) for v in taps_at.products],
+            [jaxprs.zeros(a) for a in taps_at.summed],
         )
         _, vjp, again = jax.vjp(primal, *diff, has_aux=True)
         return vjp, again
@@ -340,7 +340,7 @@ def _without_zeros(body: Body, first_ct: int, zeros: set[int]) -> tuple[ClosedJa
     def flat(*args):
         env: dict[Var, Any] = dict(zip(jaxpr.constvars, body.jaxpr.consts, strict=True))
         env.update(zip(jaxpr.invars, args, strict=True))
-        env.update({v: jnp.zeros(v.aval.shape, v.aval.dtype) for v in zero})
+        env.update({v: jaxprs.zeros(v.aval) for v in zero})
 
         def rule(eqn, operands):
             if any(v in zero for v in eqn.outvars):

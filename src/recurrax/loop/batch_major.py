@@ -150,8 +150,8 @@ def _run(*args, **params):
 def _abstract_eval(*_, jaxpr, num_carry, length, **params):
     del params
     avals = [jaxprs.strong(a) for a in jaxpr.out_avals]
-    ys = [a.update(shape=(*a.shape[:1], length, *a.shape[1:])) for a in avals[num_carry:]]
-    return [*avals[:num_carry], *ys]
+    ys = jaxprs.stacked(avals[num_carry:], length)
+    return [*avals[:num_carry], *(a.update(shape=(*a.shape[1::-1], *a.shape[2:])) for a in ys)]
 
 
 def _jvp(primals, tangents, **params):

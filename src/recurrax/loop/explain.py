@@ -106,9 +106,7 @@ def explain(
     traced = step.trace(f, init, xs, length)
     number = None if segments is None else _segments.count(segments, traced.length)
     if runner == "lax" or traced.must_stay_whole:
-        reason = 'runner="lax" was asked for'
-        if traced.must_stay_whole:
-            reason = "the step has effects that must happen once a step, in order"
+        reason = traced.must_stay_whole or 'runner="lax" was asked for'
         return _plain_scan(traced, number, reason)
 
     parts = split.split(traced.body)

@@ -138,8 +138,8 @@ def _transpose(cts, *args, derivative, length, reverse, unroll, runner):
     xs = {i: stacks[v] for i, v in enumerate(d.stack_vars) if v in stacks}
     xs.update({len(d.stack_vars) + i: ct for i, ct in enumerate(y_cts)})
     carry = [ad.instantiate_zeros(ct) for ct in cts[:num_float_carry]]
-    carry += [jnp.zeros_like(_const(body, i)) for i in both.accumulated]
-    carry += [jnp.zeros(a.shape, a.dtype) for a in both.sums]
+    carry += [jaxprs.zeros(body.jaxpr.in_avals[i]) for i in both.accumulated]
+    carry += [jaxprs.zeros(a) for a in both.sums]
     last, ys = loop(
         b.body,
         [consts[i] for i in b.consts],
@@ -182,11 +182,6 @@ def _transpose(cts, *args, derivative, length, reverse, unroll, runner):
     return [None] * (len(args) - len(wanted)) + found
 
 
-def _const(body: Body, i: int) -> jax.ShapeDtypeStruct:
-    aval = body.jaxpr.in_avals[i]
-    return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
-
-
 def _split(values: Sequence[Any], sizes: Sequence[int]) -> tuple[Any, Any, Any]:
     first, second = sizes
     return values[:first], values[first : first + second], values[first + second :]
@@ -216,7 +211,7 @@ def _after_the_loop(
             (const,) = jaxprs.bind(jaxpr, eqn, [const])
         return jnp.broadcast_to(const, tap.shape)
 
-    (gradient,) = jax.linear_transpose(linear, _const(body, use.const))(tap)
+    (gradient,) = jax.linear_transpose(linear, jaxprs.zeros(body.jaxpr.in_avals[use.const]))(tap)
     return gradient
 
 

@@ -5,8 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
 from jax.interpreters import partial_eval
+from jax.sharding import AxisType
 
 from recurrax.loop.body import Body
 
@@ -156,6 +158,12 @@ def pruned(
     return small, consts, carries, xs
 
 
+def zeros(aval: Any) -> jax.Array:
+    """Zeros of this type, which differ from device to device where those of the type may."""
+    made, axes = jnp.zeros(aval.shape, aval.dtype), aval.manual_axis_type.varying
+    return lax.pcast(made, tuple(axes), to="varying") if axes else made
+
+
 def strong(aval: Any) -> Any:
     """`aval` as the type of an array that is not a Python number."""
     return aval.update(weak_type=False) if getattr(aval, "weak_type", False) else aval
@@ -163,7 +171,14 @@ def strong(aval: Any) -> Any:
 
 def sliced(aval: Any) -> Any:
     """The type of one step of a stack over time."""
-    return aval.update(shape=aval.shape[1:])
+    spec = aval.sharding.spec
+    return aval.update(shape=aval.shape[1:], sharding=aval.sharding.update(spec=spec[1:]))
+
+
+def is_divided(aval: Any) -> bool:
+    """Whether the type itself says that devices hold parts of the array (explicit sharding)."""
+    explicit = AxisType.Explicit in aval.sharding.mesh.axis_types
+    return explicit and any(part is not None for part in aval.sharding.spec)
 
 
 def stacked(avals: Sequence[Any], length: int) -> list[Any]:

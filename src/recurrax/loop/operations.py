@@ -69,3 +69,7 @@ LAYOUT = frozenset(
         "transpose",
     }
 )
+
+# They say that a value may differ from device to device, and compute nothing; where they stand
+# inside a loop, the gradient is summed over all devices at each step.
+TYPES_OF_DEVICES = frozenset({"pvary"})

@@ -97,12 +97,8 @@ def run(
     if jax.default_backend() == "cpu":
         heap.keep_freed_memory()
     choice = choose(body, length=length, runner=runner)
-    if runner == "native" and choice.runner != "native" and length > 0:
-        raise ValueError(
-            'runner="native" was asked for, but the native runner cannot take this loop: '
-            f"{choice.refusals['native']}. Leave the choice to the plan (runner=None, and "
-            f"{VARIABLE} unset), which takes the xla runner where native cannot."
-        )
+    if choice.runner != "native" and length > 0:
+        check_possible(runner, choice.refusals["native"])
     if choice.runner == "native":
         native: Any = _native()
         return native.run(body, consts, carry, xs, length=length, reverse=reverse)
@@ -126,6 +122,16 @@ def run_batch_major(
     native: Any = _native()
     heap.keep_freed_memory()
     return native.run_batch_major(body, consts, carry, feeds, length=length, reverse=reverse)
+
+
+def check_possible(runner: str | None, refusal: str) -> None:
+    """Raise ValueError if the caller forces the native runner, which refuses the loop."""
+    if runner == "native":
+        raise ValueError(
+            'runner="native" was asked for, but the native runner cannot take this loop: '
+            f"{refusal}. Leave the choice to the plan (runner=None, and {VARIABLE} unset), which "
+            "takes another runner where native cannot."
+        )
 
 
 def product(a: Array, w: Array, *, precision: Any, runner: str | None) -> Array:

@@ -60,11 +60,14 @@ def scan(
             reverse=reverse,
         )
     traced = _traced(f, init, xs, length, runner)
-    if traced is None:
-        if length is not None and export.is_symbolic_dim(length):
-            length = None  # which lax.scan takes from xs alone
-        return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
-    return _run(traced, reverse=reverse, unroll=unroll, runner=runner)
+    if traced is not None:
+        if traced.must_stay_whole is None:
+            return _run(traced, reverse=reverse, unroll=unroll, runner=runner)
+        plan.check_possible(runner, traced.must_stay_whole)
+        init = jax.tree.unflatten(traced.carry_tree, traced.init)
+    if length is not None and export.is_symbolic_dim(length):
+        length = None  # which lax.scan takes from xs alone
+    return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
 
 
 def scan_batch_major(
@@ -94,7 +97,7 @@ def scan_batch_major(
     how = {"reverse": reverse, "unroll": unroll, "runner": runner}
     by_time = jax.tree.map(batch_major.swapped, xs)
     traced = _traced(f, init, by_time, None, runner) if segments is None else None
-    if traced is None:
+    if traced is None or traced.must_stay_whole is not None:
         carry, ys = scan(f, init, by_time, segments=segments, **how)
     elif batch_major.suits(traced, jax.tree.leaves(xs), runner):
         return _trees(traced, batch_major.run(traced, jax.tree.leaves(xs), **how))
@@ -104,11 +107,10 @@ def scan_batch_major(
 
 
 def _traced(f: Any, init: Any, xs: Any, length: Any, runner: str | None) -> step.Step | None:
-    """The step, or None where the loop is left to `lax.scan`."""
+    """The step, or None where `lax.scan` is asked for."""
     if runner == "lax" or getattr(jax.config, "jax_disable_jit"):  # noqa: B009
         return None
-    traced = step.trace(f, init, xs, length)
-    return None if traced.must_stay_whole else traced
+    return step.trace(f, init, xs, length)
 
 
 def _run(traced: step.Step, **how: Any) -> tuple[Any, Any]:

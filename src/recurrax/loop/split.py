@@ -165,6 +165,8 @@ def split(step: Body) -> Split:
 
 def _stays(eqn: JaxprEqn) -> bool:
     name = eqn.primitive.name
+    if name in operations.TYPES_OF_DEVICES:
+        return False
     collective = "axis_name" in eqn.params or ("axes" in eqn.params and name.startswith("p"))
     return (
         bool(eqn.effects)

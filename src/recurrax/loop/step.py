@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.extend.core import ClosedJaxpr
 from jax.tree_util import keystr
 
@@ -34,13 +34,23 @@ class Step:
     y_tree: Any
 
     @property
-    def must_stay_whole(self) -> bool:
-        """Whether `f` has effects that must happen once a step, in order: all but debug prints.
+    def must_stay_whole(self) -> str | None:
+        """Why the loop is left to `jax.lax.scan`, in words for people, or None where it is not.
 
         A debug print may stand in a loop whose step is done again for its gradient (it is left
-        out there); writing to a file or to a mutable array may not.
+        out there); writing to a file or to a mutable array may not. What types say about devices
+        would have to be said of everything that is moved out of the loop.
         """
-        return any("Debug" not in type(e).__name__ for e in self.body.jaxpr.effects)
+        jaxpr = self.body.jaxpr
+        if any("Debug" not in type(e).__name__ for e in jaxpr.effects):
+            return "the step has effects that must happen once a step, in order"
+        made = (v.aval for eqn in jaxpr.jaxpr.eqns for v in eqn.outvars)
+        if any(map(jaxprs.is_divided, (*jaxpr.in_avals, *made))):
+            return (
+                "its arrays are divided over the explicit axes of a mesh; inside jax.shard_map "
+                "each device runs a loop of its own"
+            )
+        return None
 
 
 def trace(f: Callable[[Any, Any], Any], init: Any, xs: Any, length: int | None) -> Step:
@@ -81,23 +91,18 @@ def trace(f: Callable[[Any, Any], Any], init: Any, xs: Any, length: int | None) 
             _raise_structure(f, carry_tree, out_trees[0])
         return closed
 
-    carry_avals = [_typeof(c) for c in flat_init]
+    carry_avals = given_avals = [_typeof(c) for c in flat_init]
     closed = traced(carry_avals)
-    promoted = [
-        _promoted(a, b)
-        for a, b in zip(carry_avals, closed.out_avals[: len(flat_init)], strict=True)
-    ]
-    if promoted != carry_avals:
-        closed = traced(promoted)
-    _check_types(f, carry_tree, promoted, closed.out_avals[: len(flat_init)])
-
+    for _ in (1, *flat_init):  # each turn changes a carry for good, or is the last
+        outputs = closed.out_avals[: len(flat_init)]
+        promoted = [_promoted(a, b) for a, b in zip(carry_avals, outputs, strict=True)]
+        if promoted == carry_avals:
+            break
+        carry_avals, closed = promoted, traced(promoted)
+    _check_types(f, carry_tree, carry_avals, closed.out_avals[: len(flat_init)])
     init_arrays = [
-        c
-        if isinstance(c, jax.ShapeDtypeStruct)
-        else jnp.asarray(c, a.dtype)
-        if c_aval is not a
-        else c
-        for c, c_aval, a in zip(flat_init, carry_avals, promoted, strict=True)
+        c if a is b or isinstance(c, jax.ShapeDtypeStruct) else _cast(c, b)
+        for c, a, b in zip(flat_init, given_avals, carry_avals, strict=True)
     ]
     consts = list(closed.consts)
     flat = turned(jaxprs.without_dead_code(jaxprs.inlined(_explicit(closed))))
@@ -156,13 +161,30 @@ def length_of(xs: list[Any], length: int | None) -> int:
 
 
 def _promoted(carry_in: Any, carry_out: Any) -> Any:
-    """The type of a carry that starts as a Python number and becomes what `f` returns."""
+    """The type of a carry that starts as a Python number and becomes what `f` returns.
+
+    It becomes so, too, where it starts alike on all devices and does not stay so.
+    """
+    if carry_in.shape != carry_out.shape:
+        return carry_in
     weak = getattr(carry_in, "weak_type", False)
-    if weak and carry_in.dtype != carry_out.dtype and carry_in.shape == carry_out.shape:
-        return carry_in.update(
-            dtype=jnp.promote_types(carry_in.dtype, carry_out.dtype), weak_type=False
-        )
+    if weak and carry_in.dtype != carry_out.dtype:
+        dtype = jnp.promote_types(carry_in.dtype, carry_out.dtype)
+        carry_in = carry_in.update(dtype=dtype, weak_type=False)
+    if carry_in.manual_axis_type.varying < carry_out.manual_axis_type.varying:
+        carry_in = carry_in.update(manual_axis_type=carry_out.manual_axis_type)
+    if jaxprs.is_divided(carry_out) and not jaxprs.is_divided(carry_in):
+        carry_in = carry_in.update(sharding=carry_out.sharding)
     return carry_in
+
+
+def _cast(value: Any, aval: Any) -> Any:
+    """`value` as an array of the type `aval`."""
+    value = jnp.asarray(value, aval.dtype)
+    more = aval.manual_axis_type.varying - jax.typeof(value).manual_axis_type.varying
+    if more:
+        value = lax.pcast(value, tuple(more), to="varying")
+    return jax.sharding.reshard(value, aval.sharding) if jaxprs.is_divided(aval) else value
 
 
 def _carry_name(f: Callable) -> str:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.layers import symbolic
+from recurrax.layers.carried import is_carrying
 from recurrax.layers.graph import is_symbolic, replace_symbols, symbolic_leaves
 from recurrax.layers.input_layer import InputLayer
 from recurrax.layers.layer import Layer
@@ -221,6 +222,8 @@ class Functional(Model):
             y = y[..., 0]
         elif y.ndim == len(expected) - 1 and expected[-1] == 1:
             y = y[..., None]
+        if is_carrying() and len(expected) > 1:  # one step, whatever the number of steps
+            expected = (expected[0], None, *expected[2:])
         fits = y.ndim == len(expected) and all(
             want is None or want == have for want, have in zip(expected, y.shape, strict=True)
         )

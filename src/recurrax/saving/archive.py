@@ -15,6 +15,7 @@ from typing import BinaryIO
 from recurrax.saving.errors import LoadError
 from recurrax.saving.limits import DEFAULT, Limits
 
+SIGNATURE = b"PK"  # how archives begin
 _END = struct.Struct("<4s4H2LH")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
 _END_64_LOCATOR = struct.Struct("<4sLQL")
@@ -106,7 +107,7 @@ def write_archive(file: BinaryIO, members: Mapping[str, bytes]) -> None:
 def _end(data: bytes) -> tuple[int, int, int]:
     """Number of entries, offset and size of the directory."""
     position = data.rfind(b"PK\5\6", max(0, len(data) - _END.size - 0xFFFF))
-    if data[:2] != b"PK" or position < 0 or position + _END.size > len(data):
+    if data[:2] != SIGNATURE or position < 0 or position + _END.size > len(data):
         raise LoadError("The file is not a zip archive, or its end is cut off.")
     _, disk, first_disk, here, count, size, offset, comment = _END.unpack_from(data, position)
     if position + _END.size + comment != len(data):

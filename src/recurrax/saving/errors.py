@@ -17,3 +17,14 @@ def as_load_error(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise LoadError(f"{what}: {error}") from error
+
+
+def not_a_file_of(kind: str, data: bytes) -> LoadError:
+    """What to say of a file whose first bytes tell that it is not of this kind."""
+    again = "Copy or download it again."
+    if not data:
+        return LoadError(f"The file is empty. {again}")
+    if data.startswith(b"version https://git-lfs"):
+        return LoadError("The file only points to its content: fetch that with `git lfs pull`.")
+    begins = f"it begins with {bytes(data[:8])!r}"
+    return LoadError(f"The file is not {kind}: {begins}. It is damaged, or something else. {again}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recurrax.saving import archive, atomic, h5_format, legacy_h5, strict_json, transfer
-from recurrax.saving.errors import LoadError, as_load_error
+from recurrax.saving.errors import LoadError, as_load_error, not_a_file_of
 from recurrax.saving.from_config import model_from_record, to_record
 from recurrax.saving.limits import DEFAULT, Limits
 from recurrax.variable import initialized_last
@@ -108,6 +108,8 @@ def load_model(
     data = filepath.read() if hasattr(filepath, "read") else read_bytes(filepath)
     if data[:4] == _HDF5:
         return legacy_h5.load_model(data, custom_objects, limits)
+    if data[:2] != archive.SIGNATURE:
+        raise not_a_file_of("a model (a .keras archive or an HDF5 file)", data)
     members = archive.read_directory(data, limits)
     if _CONFIG not in members or _WEIGHTS not in members:
         raise LoadError(

@@ -12,7 +12,7 @@ from recurrax.saving import (
     safetensors_format,
     transfer,
 )
-from recurrax.saving.errors import LoadError
+from recurrax.saving.errors import LoadError, not_a_file_of
 from recurrax.saving.limits import DEFAULT, Limits
 from recurrax.saving.model_file import check_overwrite, read_bytes
 from recurrax.saving.store import Store
@@ -73,7 +73,7 @@ def load_weights(
         FileNotFoundError: there is no such file.
     """
     data = read_bytes(filepath)
-    if data[:2] == b"PK":
+    if data[:2] == archive.SIGNATURE:
         members = archive.read_directory(data, limits)
         if "model.weights.h5" not in members:
             raise LoadError("The archive holds no weights ('model.weights.h5').")
@@ -84,6 +84,8 @@ def load_weights(
             legacy_h5.fill(model, file, by_name, skip_mismatch)
             return
         store = h5_format.from_file(file)
+    elif data[8:9] != b"{" and not os.fspath(filepath).endswith(_SAFETENSORS):
+        raise not_a_file_of("one of weights (HDF5, .keras or safetensors)", data)
     else:
         store = safetensors_format.read(data, walk(model), limits)
     if by_name:

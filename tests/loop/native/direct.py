@@ -93,18 +93,29 @@ def call(engine, inputs, outputs):
     assert handler(ctypes.addressof(frame)) is None
 
 
-def link(step, *, reverse, length, threads, target, windows=None):
-    """A lowered step as code in memory."""
+def compiled(step, *, reverse, length, threads, target, windows=None):
+    """The object code of a lowered step."""
     module = kernel.build_loop(step, target, reverse, length, threads, windows)
-    engine = kernel._linked(kernel.compile_module(module, target))
+    return kernel.compile_module(module, target)
+
+
+def link(code):
+    """Object code in memory, ready to run."""
+    engine = kernel._linked(code)
     assert engine is not None
     return engine
 
 
-def run(body, args, *, reverse, length, threads, target):
+def call_here(code, inputs, outputs):
+    """Call the handler in object code; `outputs` are filled, or are inputs themselves."""
+    pairs = ([(a.ctypes.data, a.shape) for a in arrays] for arrays in (inputs, outputs))
+    call(link(code), *pairs)
+
+
+def run(body, args, *, reverse, length, threads, target, call=call_here):
     """The outputs of a lowered loop, results in the place of arguments where the kernel may."""
     step = native._lowered(body)
-    engine = link(step, reverse=reverse, length=length, threads=threads, target=target)
+    code = compiled(step, reverse=reverse, length=length, threads=threads, target=target)
     inputs = [np.array(a, order="C") for a in args]
     overwritten = {k: i for i, k in native.overwritten(body, step, target).items()}
     outputs = []
@@ -113,8 +124,7 @@ def run(body, args, *, reverse, length, threads, target):
         taken = inputs[overwritten[k]] if k in overwritten else np.empty(shape, aval.dtype)
         assert taken.shape == shape and taken.dtype == aval.dtype
         outputs.append(taken)
-    pairs = ([(a.ctypes.data, a.shape) for a in arrays] for arrays in (inputs, outputs))
-    call(engine, *pairs)
+    call(code, inputs, outputs)
     return outputs
 
 
@@ -144,12 +154,13 @@ class Fenced:
 class Loops:
     """Runs the loops of a program natively; counts them, and tells why it did not take others.
 
-    To be handed to `interpreter.run`.
+    To be handed to `interpreter.run`; `call` is how object code is called.
     """
 
-    def __init__(self, threads=1, target=None):
+    def __init__(self, threads=1, target=None, call=call_here):
         self.threads = threads
         self.target = target or host()
+        self.call = call
         self.taken = 0
         self.refused = []
 
@@ -161,4 +172,4 @@ class Loops:
             return None
         self.taken += 1
         how = {"reverse": reverse, "length": length, "threads": self.threads}
-        return run(body, args, target=self.target, **how)
+        return run(body, args, target=self.target, call=self.call, **how)

@@ -1,18 +1,26 @@
 """Compiled code on disk: found again, and never trusted."""
 
 import concurrent.futures
+import errno
 import logging
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from against_xla import body_of, draw, run_native
 
+import recurrax
 from recurrax.loop.native import cache, kernel
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
+    kernel._driver()  # what these tests count are kernels
     monkeypatch.setenv("RECURRAX_CACHE_DIR", str(tmp_path / "kernels"))
     return tmp_path / "kernels"
 
@@ -56,10 +64,11 @@ def test_a_second_process_compiles_nothing(folder, monkeypatch):
 
 DAMAGE = {
     "empty": lambda held: b"",
+    "random": lambda held: np.random.default_rng(0).bytes(len(held)),
     "truncated": lambda held: held[: len(held) // 2],
     "one bit": lambda held: held[:-9] + bytes([held[-9] ^ 4]) + held[-8:],
     "foreign": lambda held: b"#!/bin/sh\nexit 1\n",
-    "another format": lambda held: held.replace(b"kernel 1", b"kernel 0"),
+    "another format": lambda held: held.replace(b"kernel 2", b"kernel 1"),
 }
 
 
@@ -86,12 +95,63 @@ def test_code_that_is_no_code_is_compiled_anew(folder, monkeypatch):
     assert len(made) == 2
 
 
-def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("RECURRAX_CACHE_DIR", str(tmp_path / "file" / "kernels"))
+def test_code_of_another_name_is_compiled_anew(folder, monkeypatch):
+    """As for another body or another processor: it is whole, but not what is asked for."""
     made = compilations(monkeypatch)
     run(monkeypatch)
-    assert len(made) == 1
+    (path,) = folder.iterdir()
+    held = cache.load(path.name)
+    assert held is not None
+    cache.store("another", held)
+    shutil.copy(folder / "another", path)
+    run(monkeypatch)
+    assert len(made) == 2
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("RECURRAX_CACHE_DIR", str(tmp_path / "file" / "kernels"))
+    cache._not_kept.cache_clear()
+    made = compilations(monkeypatch)
+    with caplog.at_level(logging.INFO):
+        run(monkeypatch)
+        run(monkeypatch)
+    assert len(made) == 2
+    assert [r.levelname for r in caplog.records if "not kept" in r.message] == ["INFO"]
+
+
+def test_a_folder_in_the_place_of_a_file(folder, monkeypatch):
+    made = compilations(monkeypatch)
+    run(monkeypatch)
+    (path,) = folder.iterdir()
+    path.unlink()
+    path.mkdir()
+    run(monkeypatch)
+    assert len(made) == 2 and [p.name for p in folder.iterdir()] == [path.name]
+
+
+def test_a_disk_that_is_full(folder, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    made = compilations(monkeypatch)
+    monkeypatch.setattr("os.replace", full)
+    run(monkeypatch)
+    assert len(made) == 1 and list(folder.iterdir()) == []
+
+
+def test_without_a_home_nothing_is_kept(monkeypatch):
+    """As for a user that the system does not know, in a container."""
+    for name in ("RECURRAX_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    assert cache.directory() is None
+    monkeypatch.setenv("XDG_CACHE_HOME", "here")  # must be absolute to count
+    assert cache.directory() is None
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert cache.directory() == pathlib.Path(
+        "/home/somebody", "Library/Caches" if sys.platform == "darwin" else ".cache", "recurrax"
+    )
 
 
 def test_nothing_is_kept_when_switched_off(monkeypatch):
@@ -113,3 +173,60 @@ def test_the_name_tells_the_processor_and_the_body():
     names = {kernel.fingerprint(*parts) for parts in (("a", 1), ("a", 2), ("b", 1))}
     assert len(names) == 3
     assert np.all([n.isidentifier() for n in names])
+
+
+PROCESS = """
+import logging, resource, sys
+import numpy as np
+import jax.numpy as jnp
+import recurrax
+from recurrax.loop.native import kernel
+
+lines, made = [], []
+handler = logging.Handler()
+handler.emit = lambda record: lines.append(record.getMessage())
+logging.getLogger("recurrax").addHandler(handler)
+compile_module = kernel.compile_module
+kernel.compile_module = lambda *a: made.append(1) or compile_module(*a)
+if sys.argv[1] == "no room":  # the system refuses to write to any file
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+xs = np.linspace(-1, 1, 60, dtype=np.float32).reshape(5, 4, 3)
+for units in range(3, 3 + int(sys.argv[2])):
+    w = np.eye(3, units, dtype=np.float32)
+    last, _ = recurrax.scan(lambda h, x: (jnp.tanh(h + x @ w), None), jnp.zeros((4, units)), xs)
+    h = np.zeros((4, units), np.float32)
+    for x in xs:
+        h = np.tanh(h + x @ w)
+    np.testing.assert_allclose(last, h, rtol=1e-5, atol=1e-6)
+print(len(made), len(lines))
+"""
+
+
+def processes(folder, *arguments):
+    """What several processes at once print: how much they compiled, and how much they logged."""
+    source = str(pathlib.Path(recurrax.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": source, "RECURRAX_CACHE_DIR": str(folder)}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, *map(str, each)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for each in arguments
+    ]
+    done = [(p.communicate(timeout=120), p.returncode) for p in running]
+    assert [code for _, code in done] == [0] * len(done), done
+    return [tuple(map(int, out.split())) for (out, _), _ in done]
+
+
+def test_processes_share_a_folder_that_somebody_spoils(tmp_path):
+    first = processes(tmp_path, ("room", 2), ("room", 2), ("no room", 1))
+    assert [lines for _, lines in first] == [0, 0, 0]
+    kept = sorted(tmp_path.iterdir())
+    assert len(kept) >= 2 and all(path.name.startswith("recurrax_") for path in kept)
+    kept[0].write_bytes(kept[0].read_bytes()[:-1])
+    kept[1].write_bytes(b"")
+    ((made, lines),) = processes(tmp_path, ("room", 2))
+    assert (made, lines) == (2, 2)

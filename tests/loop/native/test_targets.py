@@ -1,6 +1,7 @@
 """The same source for other processors: narrower ones of this family run, others compile."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,10 @@ import pytest
 from against_xla import assert_close, body_of, draw, run_native
 
 from recurrax.loop.native import kernel
+from recurrax.loop.native.emit import Module
 from recurrax.loop.native.lower import lower
+from recurrax.loop.native.microkernel import Operand, Shape, block_for, emit_product
+from recurrax.loop.native.panels import Layout
 from recurrax.loop.native.target import Target, host
 from recurrax.loop.runners import native, xla
 
@@ -39,6 +43,12 @@ ARGUMENTS = (
 )
 
 
+# A label, and what follows it up to a jump back to it, with no label in between.
+_LOOP = re.compile(
+    r"^(\.?L\w+):.*\n((?:(?!\.?L\w+:).*\n)*?.*\b(?:b\.\w+|j\w+)\s+\1$)", re.MULTILINE
+)
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_compiles(name):
     target = OTHERS[name]
@@ -59,17 +69,23 @@ def test_runs_on_wider_processors_of_the_family(name, monkeypatch):
     assert_close(ours, theirs, 3e-6)
 
 
-def test_no_spills_in_the_product():
-    """The sums of a block stay in registers: nothing is stored in its inner loop."""
-    module = kernel.build_loop(lower(body_of(step, *ARGUMENTS)), OTHERS["AVX2"], False, 4, 2)
-    module.triple = X86
-    parsed = llvm.parse_assembly(str(module))
-    text = OTHERS["AVX2"].machine().emit_assembly(parsed)
-    product = text.split("product0:")[1].split("retq")[0]
-    blocks = [part for part in product.split(".LBB") if "vfmadd" in part]
-    inner = max(blocks, key=lambda part: part.count("vfmadd"))
-    assert inner.count("vfmadd") >= 4 * 12
-    assert "(%rsp)" not in inner
+@pytest.mark.parametrize("name", ["AVX2", "AVX-512", "NEON"])
+@pytest.mark.parametrize("rows", [1, 2, 3, None])
+def test_no_spills_in_the_product(name, rows):
+    """The sums of a block stay in registers: its inner loop leaves the stack alone."""
+    target = OTHERS[name]
+    block = block_for(target.registers)
+    rows, vectors = (rows, 2) if rows else (block.rows, block.vectors)
+    layout = Layout(128, 24 * target.lanes(32), target.lanes(32), vectors)
+    module = Module("product", target)
+    shape = Shape(((rows, 1),), "f32", Operand.by_rows(128), layout.outputs, (), layout)
+    made = emit_product(module, "product", shape, target.registers)
+    made.linkage, module.triple = "external", target.triple
+    text = target.machine().emit_assembly(llvm.parse_assembly(str(module)))
+    loops = _LOOP.findall(text)
+    inner = max((body for _, body in loops), key=lambda body: len(re.findall("fmla|vfmadd", body)))
+    assert len(re.findall("fmla|vfmadd", inner)) == 2 * block.rows * block.vectors
+    assert "(%rsp)" not in inner and "[sp" not in inner
 
 
 def test_host_is_known():

@@ -44,14 +44,14 @@ def test_nothing_outside_the_buffers_is_touched(units, batch, at_end):
     """The handler gets a frame of our own: a stray read or write would end the process."""
     consts, carry, xs = (tuple(map(np.asarray, group)) for group in arguments(units, batch))
     body = body_of(gated, consts, carry, xs)
-    engine = direct.link(lower(body), reverse=False, length=3, threads=1, target=host())
+    code = direct.compiled(lower(body), reverse=False, length=3, threads=1, target=host())
     step = jax.jit(lambda c, k, x: jax.lax.scan(lambda s, v: gated(c, s, (v,)), k, x[0]))
     expected = [np.asarray(v) for v in jax.tree.leaves(step(consts, carry, xs))]
     inputs = [*consts, *carry, *xs]
     memory = [direct.Fenced(np.ascontiguousarray(v), at_end) for v in inputs]
     results = [direct.Fenced(np.zeros_like(v), at_end) for v in expected]
     direct.call(
-        engine,
+        direct.link(code),
         [(m.address, v.shape) for m, v in zip(memory, inputs, strict=True)],
         [(m.address, v.shape) for m, v in zip(results, expected, strict=True)],
     )

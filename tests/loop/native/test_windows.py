@@ -47,7 +47,7 @@ def run(batch, length, *, steps, reverse=False, threads=1, target=None, at_end=F
     inputs = [*consts, *carry, *arrays]
     windows = Windows(steps, sources, len(inputs))
     how = {"reverse": reverse, "length": length, "threads": threads, "target": target or host()}
-    engine = direct.link(lowered, windows=windows, **how)
+    engine = direct.link(direct.compiled(lowered, windows=windows, **how))
     last, ys = jax.jit(lambda *a: xla.run(body, *a, length=length, reverse=reverse))(
         consts, carry, by_time
     )

@@ -1,11 +1,13 @@
 """Compiled code kept on disk, so that a second process need not compile.
 
-A file holds a magic word, the SHA-256 of what follows, and the object code. Its name tells the
-body, the shapes, the processor and the compiler's version. Writers write beside it and rename:
-readers see a whole file or none. Anything that does not fit its checksum is as good as absent.
+A file holds a magic word, the SHA-256 of its name and of what follows, and the object code. Its
+name tells the body, the shapes, the processor and the compiler's version. Writers write beside it
+and rename: readers see a whole file or none. Anything that does not fit its checksum is as good as
+absent.
 """
 
 import contextlib
+import functools
 import hashlib
 import logging
 import os
@@ -14,7 +16,7 @@ import sys
 import tempfile
 
 log = logging.getLogger(__name__)
-_MAGIC = b"recurrax kernel 1\n"
+_MAGIC = b"recurrax kernel 2\n"
 
 
 def directory() -> pathlib.Path | None:
@@ -22,11 +24,21 @@ def directory() -> pathlib.Path | None:
     chosen = os.environ.get("RECURRAX_CACHE_DIR")
     if chosen is not None:
         return pathlib.Path(chosen) if chosen else None
+    try:
+        home = pathlib.Path.home()
+    except RuntimeError:  # a user that the system does not know
+        home = None
     if sys.platform == "darwin":
-        base = pathlib.Path.home() / "Library" / "Caches"
+        base = home and home / "Library" / "Caches"
     else:
-        base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    return base / "recurrax"
+        base = pathlib.Path(os.environ.get("XDG_CACHE_HOME", ""))
+        if not base.is_absolute():
+            base = home and home / ".cache"
+    return base and base / "recurrax"
+
+
+def _digest(name: str, code: bytes) -> bytes:
+    return hashlib.sha256(name.encode() + b"\n" + code).digest()
 
 
 def load(name: str) -> bytes | None:
@@ -40,10 +52,16 @@ def load(name: str) -> bytes | None:
         return None
     start = len(_MAGIC) + 32
     code = held[start:]
-    if held[: len(_MAGIC)] != _MAGIC or hashlib.sha256(code).digest() != held[len(_MAGIC) : start]:
+    if held[: len(_MAGIC)] != _MAGIC or _digest(name, code) != held[len(_MAGIC) : start]:
         log.warning("%s is damaged, compiling anew", folder / name)
         return None
     return code
+
+
+@functools.cache
+def _not_kept(folder: pathlib.Path, error: str) -> None:
+    """Say so, once for each reason."""
+    log.info("compiled code is not kept in %s: %s", folder, error)
 
 
 def store(name: str, code: bytes) -> None:
@@ -55,13 +73,13 @@ def store(name: str, code: bytes) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
     except OSError as error:
-        log.info("compiled code is not kept: %s", error)
+        _not_kept(folder, error.strerror or str(error))
         return
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(_MAGIC + hashlib.sha256(code).digest() + code)
+            file.write(_MAGIC + _digest(name, code) + code)
         os.replace(temporary, folder / name)
     except OSError as error:
-        log.info("compiled code is not kept: %s", error)
+        _not_kept(folder, error.strerror or str(error))
         with contextlib.suppress(OSError):
             os.unlink(temporary)

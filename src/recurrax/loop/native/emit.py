@@ -1,5 +1,6 @@
 """Small words of LLVM IR: numbers, addresses, loops, vectors. Everything here takes a builder."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,8 +16,7 @@ Type = Any
 i1, i8, i16, i32, i64 = (ir.IntType(n) for n in (1, 8, 16, 32, 64))
 f32, f64 = ir.FloatType(), ir.DoubleType()
 void = ir.VoidType()
-pointer = i8.as_pointer()
-pointers = pointer.as_pointer()
+pointer = ir.PointerType()
 
 
 class Module(ir.Module):
@@ -37,8 +37,18 @@ def integer(n: int) -> ir.Constant:
 def constant(type_: Type, number: float | int | bool) -> ir.Constant:
     """`number`, in every lane when `type_` is a vector."""
     if isinstance(type_, ir.VectorType):
-        return ir.Constant(type_, [number] * type_.count)
+        return _same(type_.element, type_.count, repr(number), number)
     return ir.Constant(type_, number)
+
+
+@functools.lru_cache(maxsize=1024)
+def _same(element_type: Type, lanes: int, told_apart: str, number) -> ir.Constant:
+    """A vector of one number. Made once: llvmlite takes long to write one, and keeps what it wrote.
+
+    Numbers are told apart by how they are written: 0.0 equals -0.0.
+    """
+    del told_apart
+    return ir.Constant(ir.VectorType(element_type, lanes), [number] * lanes)
 
 
 def zero(type_: Type) -> ir.Constant:
@@ -85,23 +95,26 @@ def intrinsic(b: Builder, name: str, *args: Register, flags: Sequence[str] = ())
 
 def at(b: Builder, base: Register, element_type: Type, *offsets) -> Register:
     """The address of an element, `base` seen as an array of `element_type`."""
-    address = b.bitcast(base, element_type.as_pointer())
-    for offset in offsets:
-        if isinstance(offset, int):
-            if offset:
-                address = b.gep(address, [integer(offset)])
-        else:
-            address = b.gep(address, [offset])
-    return address
+    known = sum(offset for offset in offsets if isinstance(offset, int))
+    for offset in (*(offset for offset in offsets if not isinstance(offset, int)), known):
+        if offset != 0:
+            index = integer(offset) if isinstance(offset, int) else offset
+            base = b.gep(base, [index], source_etype=element_type)
+    return base
 
 
 def load_field(b: Builder, base: Register, offset: int, type_: Type) -> Register:
     """Read a field of a C structure, by its offset in bytes."""
-    return b.load(b.bitcast(at(b, base, i8, offset), type_.as_pointer()))
+    return b.load(at(b, base, i8, offset), typ=type_)
+
+
+def load_pointer(b: Builder, table: Register, k: int) -> Register:
+    """Entry `k` of a table of addresses."""
+    return load_field(b, table, 8 * k, pointer)
 
 
 def store_field(b: Builder, base: Register, offset: int, value: Register) -> None:
-    b.store(value, b.bitcast(at(b, base, i8, offset), value.type.as_pointer()))
+    b.store(value, at(b, base, i8, offset))
 
 
 def loop(
@@ -145,7 +158,7 @@ def loop(
 def prefetch(b: Builder, address: Register, *, to_write: bool) -> None:
     """Ask for the cache line at `address`, which may lie anywhere, even outside any memory."""
     callee = declared(b.module, "llvm.prefetch.p0", void, [pointer, i32, i32, i32])
-    b.call(callee, [b.bitcast(address, pointer), i32(int(to_write)), i32(2), i32(1)])
+    b.call(callee, [address, i32(int(to_write)), i32(2), i32(1)])
 
 
 def splat(b: Builder, scalar: Register, lanes: int) -> Register:
@@ -153,10 +166,10 @@ def splat(b: Builder, scalar: Register, lanes: int) -> Register:
     if not lanes:
         return scalar
     if isinstance(scalar, ir.Constant):
-        return ir.Constant(ir.VectorType(scalar.type, lanes), [scalar.constant] * lanes)
-    empty = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+        return constant(ir.VectorType(scalar.type, lanes), scalar.constant)
+    empty = _same(scalar.type, lanes, "undef", ir.Undefined)
     one = b.insert_element(empty, scalar, i32(0))
-    return b.shuffle_vector(one, empty, ir.Constant(ir.VectorType(i32, lanes), [0] * lanes))
+    return b.shuffle_vector(one, empty, _same(i32, lanes, "0", 0))
 
 
 def across(b: Builder, vector: Register, combine: Callable) -> Register:

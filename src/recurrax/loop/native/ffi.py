@@ -21,7 +21,6 @@ from recurrax.loop.native.emit import (
     integer,
     load_field,
     pointer,
-    pointers,
     store_field,
 )
 from recurrax.loop.native.unsupported import Unsupported
@@ -98,24 +97,20 @@ class Frame:
         self.b = b
         self.api = load_field(b, frame, FRAME_API, pointer)
         self.context = load_field(b, frame, FRAME_CONTEXT, pointer)
-        self._args = load_field(b, frame, FRAME_ARGS, pointers)
-        self._rets = load_field(b, frame, FRAME_RETS, pointers)
+        self.args = load_field(b, frame, FRAME_ARGS, pointer)
+        self.rets = load_field(b, frame, FRAME_RETS, pointer)
 
-    def _buffer(self, k: int, is_result: bool) -> Register:
-        return self.b.load(at(self.b, self._rets if is_result else self._args, pointer, k))
+    def _buffer(self, table: Register, k: Register) -> Register:
+        return self.b.load(at(self.b, table, pointer, k), typ=pointer)
 
-    def data(self, k: int, is_result: bool) -> Register:
-        """The memory of argument or result `k`."""
-        return load_field(self.b, self._buffer(k, is_result), _BUFFER_DATA, pointer)
+    def data(self, table: Register, k: Register) -> Register:
+        """The memory of the argument or the result `k`; `table` is `args` or `rets`."""
+        return load_field(self.b, self._buffer(table, k), _BUFFER_DATA, pointer)
 
-    def axis_size(self, k: int, is_result: bool, axis: int) -> Register:
+    def axis_size(self, table: Register, k: Register, axis: Register) -> Register:
         """The size of an axis of argument or result `k`."""
-        buffer = self._buffer(k, is_result)
-        dims = load_field(self.b, buffer, _BUFFER_DIMS, i64.as_pointer())
-        return self.b.load(at(self.b, dims, i64, axis))
-
-    def request_size(self) -> int:
-        return 40
+        dims = load_field(self.b, self._buffer(table, k), _BUFFER_DIMS, pointer)
+        return self.b.load(at(self.b, dims, i64, axis), typ=i64)
 
     def schedule(self, request: Register, task: Register, data: Register) -> Register:
         """Hand `task(data)` to XLA's pool; the result is null, or an error to be destroyed."""

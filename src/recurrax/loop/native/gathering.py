@@ -10,7 +10,6 @@ import dataclasses
 import llvmlite.ir as ir
 
 from recurrax.loop.native import memory
-from recurrax.loop.native.driver import Work, emit_handler
 from recurrax.loop.native.emit import (
     Builder,
     Module,
@@ -22,9 +21,9 @@ from recurrax.loop.native.emit import (
     i8,
     i64,
     integer,
+    load_pointer,
     loop,
     pointer,
-    pointers,
     void,
     zero,
 )
@@ -40,6 +39,7 @@ from recurrax.loop.native.microkernel import (
 )
 from recurrax.loop.native.panels import Layout, emit_pack
 from recurrax.loop.native.target import Target
+from recurrax.loop.native.work import Work, constant_data, emit_handler
 
 _CHUNKS = range(384, 159, -1)
 
@@ -81,9 +81,8 @@ def build_gather(problem: Problem, target: Target, threads: int) -> ir.Module:
     def tile(b: Builder, buffers, scratch, packed, ticket, length) -> None:
         del packed, length
         starts = ir.Constant(ir.ArrayType(i64, len(tiles)), [start for start, _ in tiles])
-        table: Register = ir.GlobalVariable(module, starts.type, "starts")
-        table.linkage, table.initializer = "internal", starts
-        start = b.load(b.gep(table, [integer(0), ticket]))
+        table = constant_data(module, "starts", starts)
+        start = b.load(at(b, table, i64, ticket), typ=i64)
         for size, code in functions.items():
             runs = [k for k, (_, n) in enumerate(tiles) if n == size]
             inside = b.and_(
@@ -105,7 +104,7 @@ def build_gather(problem: Problem, target: Target, threads: int) -> ir.Module:
         length=0,
         length_of=None,
     )
-    emit_handler(module, work, target)
+    emit_handler(module, work)
     return module
 
 
@@ -143,9 +142,9 @@ class _Gather:
     def tile(self, size: int, by_column: bool) -> ir.Function:
         """`void tile(buffers, scratch, start)`: columns (or rows) of the result from `start` on."""
         problem = self.problem
-        made, b = function(self.module, f"tile{size}", void, [pointers, pointer, i64])
+        made, b = function(self.module, f"tile{size}", void, [pointer, pointer, i64])
         buffers, scratch, start = made.args
-        left, right, result = (b.load(at(b, buffers, pointer, k)) for k in range(3))
+        left, right, result = (load_pointer(b, buffers, k) for k in range(3))
         zero_ = integer(0)
         row, column = (zero_, start) if by_column else (start, zero_)
         shape = (problem.left, size) if by_column else (size, problem.right)
@@ -167,7 +166,7 @@ class _Gather:
         return made
 
     def _at(self, b: Builder, base: Register, offset: Register) -> Register:
-        return b.bitcast(at(b, base, self.type, offset), pointer)
+        return at(b, base, self.type, offset)
 
     def _clear(self, b: Builder, result: Register, rows: int, columns: int) -> None:
         def row(r: Register, _) -> None:

@@ -1,26 +1,29 @@
 """From a lowered step to a function that XLA can call: emit, compile, keep, register."""
 
+import contextlib
 import functools
+import gc
 import hashlib
 import importlib.metadata
 import os
 import pathlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import llvmlite
 import llvmlite.binding as llvm
 import llvmlite.ir as ir
 
 from recurrax.loop.native import cache, ffi, memory
-from recurrax.loop.native.driver import Work, emit_handler, share
-from recurrax.loop.native.emit import Builder, Module, Register, at, i8, integer, pointer, pointers
+from recurrax.loop.native.driver import build_driver
+from recurrax.loop.native.emit import Builder, Module, Register, at, i8, integer, load_pointer
 from recurrax.loop.native.lower import Step
 from recurrax.loop.native.microkernel import block_for
 from recurrax.loop.native.schedule import Schedule
 from recurrax.loop.native.target import Target, host, initialise
 from recurrax.loop.native.tile import TileCode
 from recurrax.loop.native.windows import Windows
+from recurrax.loop.native.work import DRIVER, HANDLER, Work, emit_handler, share
 
 LARGEST_TILE = 32
 _SHORT = 16  # rows in all steps together; found by measurement, for 64 to 512 units
@@ -58,8 +61,8 @@ def ensure(name: str, target: Target, build: Callable[[], ir.Module]) -> None:
     with _lock:
         if name in _engines:
             return
-        engine = _made(name, target, build, "handler")
-        ffi.register(name, engine.get_function_address("handler"))
+        engine = _made(name, target, build, HANDLER)
+        ffi.register(name, engine.get_function_address(HANDLER))
         _engines[name] = engine
 
 
@@ -77,11 +80,25 @@ def _made(name: str, target: Target, build, entry: str) -> llvm.ExecutionEngine:
     code = cache.load(name)
     engine = None if code is None else _linked(code, entry)
     if engine is None:
-        code = compile_module(build(), target)
+        with _uncollected():
+            code = compile_module(build(), target)
         cache.store(name, code)
         engine = _linked(code, entry)
     assert engine is not None
     return engine
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's garbage collection: a module is thousands of new objects, and looking
+    through all that JAX holds on their account takes longer than making them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def compile_module(module: ir.Module, target: Target) -> bytes:
@@ -94,16 +111,27 @@ def compile_module(module: ir.Module, target: Target) -> bytes:
     return machine.emit_object(parsed)
 
 
-def _linked(code: bytes, entry: str = "handler") -> llvm.ExecutionEngine | None:
+def _linked(code: bytes, entry: str = HANDLER) -> llvm.ExecutionEngine | None:
     """Object code made ready to run, or None if it is no object code."""
     initialise()
     if not code.startswith(_OBJECT_FILES):  # LLVM does not survive being handed something else
         return None
+    if entry == HANDLER:
+        _driver()
     empty = llvm.parse_assembly("")
     engine = llvm.create_mcjit_compiler(empty, host().machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine if engine.get_function_address(entry) else None
+
+
+@functools.cache
+def _driver() -> llvm.ExecutionEngine:
+    """The driver, from the disk or made new; kernels linked from now on find it."""
+    target = host()
+    engine = _made(fingerprint(DRIVER, target), target, lambda: build_driver(target), DRIVER)
+    llvm.add_symbol(DRIVER, engine.get_function_address(DRIVER))
+    return engine
 
 
 def has_length(step: Step) -> bool:
@@ -149,9 +177,8 @@ def build_loop(
     last = code.emit(rest) if rest != rows else whole
 
     def prepare(b: Builder, buffers: Register, packed: Register) -> None:
-        addresses = b.bitcast(buffers, pointers)
         for weight in code.weights.packed.values():
-            source = b.load(at(b, addresses, pointer, weight.weight.index))
+            source = load_pointer(b, buffers, weight.weight.index)
             b.call(weight.pack, [source, at(b, packed, i8, weight.offset)])
 
     def tile(b, buffers, scratch, packed, ticket, length) -> None:
@@ -192,5 +219,5 @@ def build_loop(
         length_of=length_of,
         grown_results=tuple(grown),
     )
-    emit_handler(module, work, target)
+    emit_handler(module, work)
     return module

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from recurrax.loop import operations
 from recurrax.loop.body import Body
 from recurrax.loop.native import structure
 from recurrax.loop.native.axes import Rows, find_rows
@@ -30,7 +31,10 @@ _LOGIC = {"and", "or", "not", "xor"}
 NO_FORM = "no native form"
 _KNOWN = FUNCTIONS | _WHOLE | _COMPARISONS | _LOGIC
 _SAME = {"add_any": "add"}
-_NOTHING = {"copy", "copy_p", "stop_gradient", "optimization_barrier", "reduce_precision", "name"}
+_NOTHING = {
+    *("copy", "copy_p", "stop_gradient", "optimization_barrier", "reduce_precision", "name"),
+    *operations.TYPES_OF_DEVICES,
+}
 _REDUCTIONS = {
     "reduce_sum": "sum",
     "reduce_max": "max",

@@ -106,9 +106,9 @@ def load(b: Builder, base: Register, dtype: str, offsets, lanes: Lanes) -> Regis
     address = at(b, base, stored, *offsets)
     type_ = lanes.type(stored)
     if not lanes.count:
-        raw = b.load(address)
+        raw = b.load(address, typ=stored)
     elif lanes.used == lanes.count:
-        raw = b.load(b.bitcast(address, type_.as_pointer()), align=size(dtype))
+        raw = b.load(address, align=size(dtype), typ=type_)
     else:
         raw = _masked_load(b, address, type_, lanes, size(dtype))
     match dtype:
@@ -143,7 +143,7 @@ def store(b: Builder, value: Register, base: Register, dtype: str, offsets, lane
     if not lanes.count:
         b.store(value, address)
     elif lanes.used == lanes.count:
-        b.store(value, b.bitcast(address, value.type.as_pointer()), align=size(dtype))
+        b.store(value, address, align=size(dtype))
     else:
         _masked_store(b, value, address, lanes, size(dtype))
 
@@ -174,11 +174,11 @@ def _masked_load(b, address, type_, lanes: Lanes, align: int) -> Register:
     name = f"llvm.masked.load.{_suffix(type_)}"
     mask = _mask(lanes)
     callee = declared(b.module, name, type_, [pointer, i32, mask.type, type_])
-    return b.call(callee, [b.bitcast(address, pointer), i32(align), mask, zero(type_)])
+    return b.call(callee, [address, i32(align), mask, zero(type_)])
 
 
 def _masked_store(b, value, address, lanes: Lanes, align: int) -> None:
     name = f"llvm.masked.store.{_suffix(value.type)}"
     mask = _mask(lanes)
     callee = declared(b.module, name, void, [value.type, pointer, i32, mask.type])
-    b.call(callee, [value, b.bitcast(address, pointer), i32(align), mask])
+    b.call(callee, [value, address, i32(align), mask])

@@ -26,7 +26,7 @@ from recurrax.loop.native.functions import fma
 from recurrax.loop.native.memory import TYPES, Lanes
 from recurrax.loop.native.panels import Layout
 
-_UNROLL = 4
+_UNROLL = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,48 +165,56 @@ class _Emitter:
         type_ = TYPES[self.shape.kind]
         inputs = layout.inputs
         operand = self.shape.operand
-        first = b.mul(row, integer(operand.block))
-        starts = [at(b, self.operand, type_, first, i * operand.row) for i in range(size)]
-        width = self.vectors * layout.lanes
-        # From an input to the next, and from a column to the next.
-        along, across = (layout.in_place, 1) if layout.in_place else (width, inputs)
-        bases = [
-            at(b, self.panels, type_, b.mul(b.add(column, integer(p * width)), integer(across)))
-            for p in range(self.count)
-        ]
+        # From an input to the next, from a column to the next, and from a panel to the next.
+        along, across = (
+            (layout.in_place, 1) if layout.in_place else (self.vectors * layout.lanes, inputs)
+        )
+        apart = self.vectors * layout.lanes * across
+        left = at(b, self.operand, type_, b.mul(row, integer(operand.block)))
+        panels = at(b, self.panels, type_, b.mul(column, integer(across)))
         sums = [self._start(i, row, column, place) for i in range(size) for place in self.places]
         # Packed panels are filled up with zeros; beside a weight in place lies something else.
         full = Lanes(layout.lanes, layout.lanes)
         reads = [lanes if layout.in_place else full for _, lanes in self.places]
+        starts = [
+            p * apart + v * layout.lanes for p in range(self.count) for v in range(self.vectors)
+        ]
 
-        def step(k, more: int, sums: list[Register]) -> list[Register]:
-            offset = b.mul(k, integer(along))
-            at_input = b.mul(k, integer(operand.input))
-            taken = iter(reads)
-            weights = [
-                self._weight(base, [offset, more * along + v * layout.lanes], next(taken))
-                for base in bases
-                for v in range(self.vectors)
-            ]
+        def step(here: Register, there: Register, k: int, sums: list[Register]) -> list[Register]:
+            def weight(n: int) -> Register:
+                return self._weight(there, k * along + starts[n], reads[n])
+
+            def number(i: int) -> Register:
+                at_input = at(b, here, type_, i * operand.row + k * operand.input)
+                return splat(b, b.load(at_input, typ=type_), layout.lanes)
+
             sums = list(sums)
-            for i, start in enumerate(starts):
-                x = splat(
-                    b, b.load(at(b, start, type_, at_input, more * operand.input)), layout.lanes
-                )
-                for v, weight in enumerate(weights):
-                    place = i * len(weights) + v
-                    sums[place] = fma(b, x, weight, sums[place])
+            # The fewer of both stay in registers, the others come and go one at a time.
+            if size < len(starts):
+                numbers = [number(i) for i in range(size)]
+                for n in range(len(starts)):
+                    w = weight(n)
+                    for i, x in enumerate(numbers):
+                        sums[i * len(starts) + n] = fma(b, x, w, sums[i * len(starts) + n])
+                return sums
+            weights = [weight(n) for n in range(len(starts))]
+            for i in range(size):
+                x = number(i)
+                for n, w in enumerate(weights):
+                    sums[i * len(weights) + n] = fma(b, x, w, sums[i * len(weights) + n])
             return sums
 
-        def several(k: Register, sums: list[Register]) -> list[Register]:
-            for more in range(_UNROLL):
-                sums = step(k, more, sums)
+        def several(k: Register, sums: list[Register], times: int = _UNROLL) -> list[Register]:
+            here = at(b, left, type_, b.mul(k, integer(operand.input)))
+            there = at(b, panels, type_, b.mul(k, integer(along)))
+            for more in range(times):
+                sums = step(here, there, more, sums)
             return sums
 
         whole = inputs - inputs % _UNROLL
         sums = loop(b, 0, whole, _UNROLL, sums, several)
-        for k in range(whole, inputs):
-            sums = step(integer(k), 0, sums)
+        if whole < inputs:
+            sums = several(integer(whole), sums, inputs - whole)
         for i in range(size):
             for v, (place, lanes) in enumerate(self.places):
                 if lanes.used:
@@ -219,8 +227,8 @@ class _Emitter:
     def _row(self, row: Register, i: int, stride: int) -> Register:
         return self.b.mul(self.b.add(row, integer(i)), integer(stride))
 
-    def _weight(self, base: Register, offsets: list, lanes: Lanes) -> Register:
-        return memory.load(self.b, base, memory.SPILLED[self.shape.kind], offsets, lanes)
+    def _weight(self, base: Register, offset: int, lanes: Lanes) -> Register:
+        return memory.load(self.b, base, memory.SPILLED[self.shape.kind], [offset], lanes)
 
     def _start(self, i: int, row: Register, column: Register, place: tuple[int, Lanes]) -> Register:
         """What the sums at `place` of row `i` start from."""

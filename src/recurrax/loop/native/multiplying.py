@@ -5,13 +5,13 @@ import dataclasses
 import llvmlite.ir as ir
 
 from recurrax.loop.native import memory
-from recurrax.loop.native.driver import Work, emit_handler
-from recurrax.loop.native.emit import Builder, Module, at, i1, integer, pointer
+from recurrax.loop.native.emit import Builder, Module, at, i1, integer, load_pointer
 from recurrax.loop.native.graph import Weight
 from recurrax.loop.native.memory import SPILLED, TYPES
 from recurrax.loop.native.microkernel import Operand, Shape, block_for, emit_product, even
 from recurrax.loop.native.panels import Layout, emit_pack
 from recurrax.loop.native.target import Target
+from recurrax.loop.native.work import Work, emit_handler
 
 _TILE = 64
 
@@ -57,15 +57,15 @@ def build_multiplication(problem: Multiplication, target: Target, threads: int) 
     products = {rows: emit(rows) for rows in sorted({size, rest})}
 
     def prepare(b: Builder, buffers, packed) -> None:
-        source = b.load(at(b, buffers, pointer, weight.index))
+        source = load_pointer(b, buffers, weight.index)
         b.call(pack, [source, packed])
 
     def tile(b: Builder, buffers, scratch, packed, ticket, length) -> None:
         del scratch, length
         row = b.mul(ticket, integer(size))
-        left = at(b, b.load(at(b, buffers, pointer, 0)), type_, b.mul(row, integer(problem.inputs)))
-        out = at(b, b.load(at(b, buffers, pointer, 2)), type_, b.mul(row, integer(problem.outputs)))
-        arguments = [b.bitcast(left, pointer), packed, b.bitcast(out, pointer), i1(False)]
+        left = at(b, load_pointer(b, buffers, 0), type_, b.mul(row, integer(problem.inputs)))
+        out = at(b, load_pointer(b, buffers, 2), type_, b.mul(row, integer(problem.outputs)))
+        arguments = [left, packed, out, i1(False)]
         with b.if_else(b.icmp_signed("<", ticket, integer(tiles - 1))) as (whole, last):
             with whole:
                 b.call(products[size], arguments)
@@ -86,5 +86,5 @@ def build_multiplication(problem: Multiplication, target: Target, threads: int) 
         length_of=None,
         grown_results=((0, problem.outputs * bytes_),),
     )
-    emit_handler(module, work, target)
+    emit_handler(module, work)
     return module

@@ -14,6 +14,7 @@ from recurrax.loop.native.emit import (
     Register,
     at,
     function,
+    i64,
     integer,
     loop,
     pointer,
@@ -128,9 +129,16 @@ def _copy_columns(b, source, base, weight, column, used, width, layout, kind) ->
     spilled = memory.SPILLED[kind]
 
     def squares(k: Register, _) -> None:
-        for place in range(0, outputs, lanes):
-            first = b.add(column, integer(place))
-            _copy_square(b, source, base, weight, first, place, k, width, lanes, kind)
+        def square(place: Register, _) -> None:
+            start = b.mul(b.add(column, place), integer(weight.output_stride))
+            here = at(b, source, memory.stored_type(weight.dtype), start, k, weight.offset)
+            row = b.mul(k, integer(width))
+            there = at(b, base, memory.stored_type(spilled), row, place)
+            b.call(turned, [here, there, integer(weight.output_stride), integer(width)])
+
+        loop(b, 0, outputs, lanes, [], square)
+
+    turned = _square(b.module, weight.dtype, kind, lanes) if in_squares else None
 
     def output(c: Register, first: int) -> None:
         start = b.mul(b.add(column, c), integer(weight.output_stride))
@@ -157,13 +165,23 @@ def _copy_columns(b, source, base, weight, column, used, width, layout, kind) ->
     loop(b, used, width, 1, [], nothing)
 
 
-def _copy_square(b, source, base, weight, column, place, k, width, lanes, kind) -> None:
-    """As many outputs from `column` on as inputs from `k` on, turned in registers."""
+def _square(module: ir.Module, dtype: str, kind: str, lanes: int) -> ir.Function:
+    """`void square(source, target, between, apart)`: a square of numbers, turned in registers.
+
+    Its rows lie `between` numbers apart in the source, and `apart` in the target. It is a function
+    of its own since LLVM takes long over so many shuffles: a module has them once.
+    """
+    name = f"square_{dtype}_{kind}"
+    known = module.globals.get(name)
+    if known is not None:
+        return known
+    made, b = function(module, name, void, [pointer, pointer, i64, i64])
+    source, target, between, apart = made.args
     whole = Lanes(lanes, lanes)
-    rows = []
-    for i in range(lanes):
-        start = b.mul(b.add(column, integer(i)), integer(weight.output_stride))
-        rows.append(memory.load(b, source, weight.dtype, [weight.offset, start, k], whole))
+    rows = [
+        memory.load(b, source, dtype, [b.mul(integer(i), between)], whole) for i in range(lanes)
+    ]
     for j, row in enumerate(transposed(b, rows)):
-        to = [b.mul(b.add(k, integer(j)), integer(width)), place]
-        memory.store(b, row, base, memory.SPILLED[kind], to, whole)
+        memory.store(b, row, target, memory.SPILLED[kind], [b.mul(integer(j), apart)], whole)
+    b.ret_void()
+    return made

@@ -17,11 +17,10 @@ from recurrax.loop.native.emit import (
     declared,
     i8,
     i32,
-    i64,
     integer,
+    load_pointer,
     loop,
     pointer,
-    pointers,
     store_field,
     void,
 )
@@ -47,8 +46,8 @@ def build_step(step: Step, target: Target) -> ir.Module:
     rest = code.emit(step.rows - last) if step.rows - last != rows or not whole else whole
     buffers = len(step.inputs) + len(step.outputs)
 
-    table, b = _public(module, "step", pointers)
-    packed, scratch = (b.load(at(b, table, pointer, buffers + k)) for k in range(2))
+    table, b = _public(module, "step")
+    packed, scratch = (load_pointer(b, table, buffers + k) for k in range(2))
 
     def tile(function: ir.Function, first_row: Register) -> None:
         b.call(function, [table, scratch, packed, first_row, integer(1)])
@@ -59,14 +58,14 @@ def build_step(step: Step, target: Target) -> ir.Module:
         tile(rest, integer(last))
     b.ret_void()
 
-    table, b = _public(module, "pack", pointers)
-    packed = b.load(at(b, table, pointer, buffers))
+    table, b = _public(module, "pack")
+    packed = load_pointer(b, table, buffers)
     for weight in code.weights.packed.values():
-        source = b.load(at(b, table, pointer, weight.weight.index))
+        source = load_pointer(b, table, weight.weight.index)
         b.call(weight.pack, [source, at(b, packed, i8, weight.offset)])
     b.ret_void()
 
-    sizes, b = _public(module, "sizes", i64.as_pointer())
+    sizes, b = _public(module, "sizes")
     for k, size in enumerate((code.weights.bytes, code.scratch_bytes)):
         store_field(b, sizes, 8 * k, integer(size))
     b.ret_void()
@@ -83,13 +82,13 @@ def _denormals_as_zero(b: Builder, target: Target) -> Iterator[None]:
     save, load = (
         declared(b.module, f"llvm.x86.sse.{name}mxcsr", void, [pointer]) for name in ("st", "ld")
     )
-    b.call(save, [b.bitcast(before, pointer)])
+    b.call(save, [before])
     b.store(b.or_(b.load(before), i32(_DENORMALS_AS_ZERO)), now)
-    b.call(load, [b.bitcast(now, pointer)])
+    b.call(load, [now])
     yield
-    b.call(load, [b.bitcast(before, pointer)])
+    b.call(load, [before])
 
 
-def _public(module: ir.Module, name: str, argument: ir.Type) -> tuple[Register, Builder]:
-    made = ir.Function(module, ir.FunctionType(void, [argument]), name)
+def _public(module: ir.Module, name: str) -> tuple[Register, Builder]:
+    made = ir.Function(module, ir.FunctionType(void, [pointer]), name)
     return made.args[0], ir.IRBuilder(made.append_basic_block("entry"))

@@ -12,9 +12,9 @@ from recurrax.loop.native.emit import (
     i8,
     i64,
     integer,
+    load_pointer,
     loop,
     pointer,
-    pointers,
     prefetch,
     void,
 )
@@ -74,7 +74,7 @@ class TileCode:
 
     def emit(self, rows: int) -> ir.Function:
         """`void tile(buffers, scratch, packed, first_row, length)` for `rows` rows."""
-        arguments = [pointers, pointer, pointer, i64, i64]
+        arguments = [pointer, pointer, pointer, i64, i64]
         made, b = function(self.module, f"tile{rows}", void, arguments)
         _Tile(self, made, b, rows).emit()
         b.ret_void()
@@ -111,7 +111,7 @@ class _Tile:
         self._bases: dict[tuple[str, int], Register] = {}
 
     def _buffer(self, k: int) -> Register:
-        return self.b.load(at(self.b, self.buffers, pointer, k))
+        return load_pointer(self.b, self.buffers, k)
 
     def _room(self, width: int, dtype: str, one_row: bool) -> int:
         """Take scratch memory; returns where it begins."""
@@ -321,10 +321,10 @@ class _Tile:
         base = self._within(buffer, place.dtype, start)
         if is_input:
             return base
-        return b.select(self._is_first, base, b.bitcast(self._nowhere, base.type))
+        return b.select(self._is_first, base, self._nowhere)
 
     def _within(self, buffer: Register, dtype: str, start: Register) -> Register:
-        return self.b.bitcast(at(self.b, buffer, memory.stored_type(dtype), start), pointer)
+        return at(self.b, buffer, memory.stored_type(dtype), start)
 
     def _operand(self, value: Value) -> tuple[Register, Slot]:
         """Where the first number of a product's operand or addend lies."""
@@ -350,11 +350,9 @@ class _Tile:
             addends=tuple(Addend(slot.dtype, slot.stride) for _, slot in addends),
             layout=self.code.weights.layout(weight, kind),
         )
-        addresses = [operand, panels, result]
-        addresses += [address for address, _ in addends]
-        arguments = [b.bitcast(a, pointer) for a in addresses]
         odd = b.trunc(self._time, i1)
-        b.call(self.code.product(shape), [*arguments[:3], odd, *arguments[3:]])
+        arguments = [operand, panels, result, odd, *(address for address, _ in addends)]
+        b.call(self.code.product(shape), arguments)
 
     def _copy_carry(self, k: int, buffer: Register, store: Register, inwards: bool) -> None:
         """Bring this tile's rows of carry `k` into scratch memory, or out of it."""
