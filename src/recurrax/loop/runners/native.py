@@ -139,10 +139,13 @@ def _sources(feeds: Sequence[Feed], start: int) -> tuple[list[Array], tuple[Sour
 
 
 def _rows_are_batch(step: Step, avals: Sequence[Any]) -> bool:
-    """Whether the first axis of each of these xs and ys, and no other, is the loop's rows."""
+    """Whether the first axis of each of these xs and ys, and no other, is the loop's rows.
+
+    A batch of one has no such axis, and gains nothing: it lies in one order either way.
+    """
     places = (*step.inputs[step.num_consts + step.num_carry :], *step.outputs[step.num_carry :])
     return all(
-        aval.shape[:1] == (step.rows,) and (place.by_row or step.rows == 1)
+        aval.shape[:1] == (step.rows,) and place.by_row
         for place, aval in zip(places, avals, strict=True)
     )
 
