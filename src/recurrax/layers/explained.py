@@ -5,6 +5,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from recurrax.loop import explain
 
 
@@ -26,8 +29,12 @@ def explaining() -> Iterator[dict[str, Any]]:
 
 
 def keep(layer: Any, step: Any, init: Any, xs: Any, length: int) -> None:
-    """Explain the loop that `layer` is about to run, where somebody asks."""
+    """Explain the loop over `xs`, (batch, timesteps, ...), that `layer` is about to run.
+
+    Nothing is done unless somebody asks.
+    """
     if _context.found is not None:
+        xs = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), xs)
         _context.found[layer.name] = explain(
             step, init, xs, length, runner=layer.runner, segments=layer.segments
         )

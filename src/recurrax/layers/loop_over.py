@@ -1,4 +1,4 @@
-"""One loop over time around a cell, on the one entrance to all loops, `recurrax.scan`."""
+"""One loop over time around a cell, on the entrance to loops for (batch, timesteps, ...)."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from recurrax.layers.cells import call_cell, cell_name, match_states
 from recurrax.layers.dropout_cell import DropoutRNNCell, draw_again, keeping_masks
 from recurrax.layers.layer import Layer
 from recurrax.layers.record import is_recording, record, recording
-from recurrax.loop import plan, scan
+from recurrax.loop import plan, scan_batch_major
 from recurrax.variable import StatelessScope, Variable
 
 
@@ -47,13 +47,12 @@ def loop(
     # In float32 the states of a mixed-precision cell would make every step's carry change dtype.
     initial = jax.tree.map(lambda x: jnp.asarray(x, _state_dtype(x, layer)), initial)
     take, sequences = _by_step(layer, sequences)
-    xs = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), sequences)
-    steps = jax.tree.leaves(xs)[0].shape[0]
+    steps = jax.tree.leaves(sequences)[0].shape[1]
     if steps == 0:
         raise ValueError(
             f"Layer {layer.name!r} got a sequence of 0 timesteps: pass at least one step."
         )
-    time_mask = None if mask is None else jnp.swapaxes(mask.astype(bool), 0, 1)
+    mask = None if mask is None else mask.astype(bool)
     changing: list[Variable] = []
     output_is_state: list[int | None] = []
     names: list[str] = []
@@ -80,16 +79,16 @@ def loop(
         keep = layer.return_sequences or position is None
         return (new, changed), (output if keep else None, losses, found)
 
-    run = _run_step if steps == 1 and carried.is_carrying() else scan
+    run = _run_step if steps == 1 and carried.is_carrying() else scan_batch_major
     with keeping_masks(dropping):
-        changing += _rehearse(cell, take, xs, initial, training, constants)
+        changing += _rehearse(cell, take, sequences, initial, training, constants)
         draw_again(dropping)
-        explained.keep(layer, step, (initial, [v.value for v in changing]), (xs, time_mask), steps)
+        begin = (initial, [v.value for v in changing])
+        explained.keep(layer, step, begin, (sequences, mask), steps)
         (states, changed), (ys, losses, found) = run(
             step,
-            (initial, [v.value for v in changing]),
-            (xs, time_mask),
-            length=steps,
+            begin,
+            (sequences, mask),
             reverse=reverse,
             unroll=bool(layer.unroll) or 1,
             runner=layer.runner,
@@ -100,29 +99,28 @@ def loop(
     for loss in losses:
         layer.add_loss(loss.sum())
     for name, values in zip(names, found or [], strict=True):
-        record(f"{recorded or layer.name}/{name}", jnp.swapaxes(values, 0, 1))
+        record(f"{recorded or layer.name}/{name}", values)
     (position,) = output_is_state
-    if carried.is_carrying() and time_mask is not None and position is None:
+    if carried.is_carrying() and mask is not None and position is None:
         raise ValueError(
             f"Layer {layer.name!r} got a mask, but its cell returns an output that is none of its "
             "states: step by step, a masked step could not give the output before it. Return the "
             "state as output, or stream without a mask."
         )
     if layer.return_sequences:
-        if time_mask is not None:
-            ys = _mask_outputs(ys, time_mask, layer, position is not None, starts_at_zero)
-        ys = jax.tree.map(lambda y: jnp.swapaxes(y[::-1] if reverse else y, 0, 1), ys)
-        return ys, states
+        if mask is not None:
+            ys = _mask_outputs(ys, mask, layer, position is not None, starts_at_zero)
+        return jax.tree.map(lambda y: y[:, ::-1] if reverse else y, ys), states
     if position is not None:
         last = jax.tree.leaves(states)[position]
-        if time_mask is not None and not (starts_at_zero and not layer.zero_output_for_mask):
+        if mask is not None and not (starts_at_zero and not layer.zero_output_for_mask):
             ended = 0 if reverse else -1
-            valid = time_mask[ended] if layer.zero_output_for_mask else time_mask.any(axis=0)
+            valid = mask[:, ended] if layer.zero_output_for_mask else mask.any(axis=1)
             last = masked.select(valid, last, jnp.zeros_like(last))
         return last, states
-    if time_mask is not None:
-        ys = _mask_outputs(ys, time_mask, layer, False, starts_at_zero)
-    return jax.tree.map(lambda y: y[0] if reverse else y[-1], ys), states
+    if mask is not None:
+        ys = _mask_outputs(ys, mask, layer, False, starts_at_zero)
+    return jax.tree.map(lambda y: y[:, 0 if reverse else -1], ys), states
 
 
 def _by_step(layer: Any, sequences: Any) -> tuple[Callable[[Any], Any], Any]:
@@ -137,9 +135,9 @@ def _by_step(layer: Any, sequences: Any) -> tuple[Callable[[Any], Any], Any]:
 
 
 def _run_step(f: Any, init: Any, xs: Any, **_: Any) -> tuple[Any, Any]:
-    """`scan` of one step, without a loop."""
-    carry, ys = f(init, jax.tree.map(lambda x: x[0], xs))
-    return carry, jax.tree.map(lambda y: y[None], ys)
+    """`scan_batch_major` of one step, without a loop."""
+    carry, ys = f(init, jax.tree.map(lambda x: x[:, 0], xs))
+    return carry, jax.tree.map(lambda y: jnp.expand_dims(y, min(jnp.ndim(y), 1)), ys)
 
 
 def _mask_outputs(ys: Any, mask: Array, layer: Any, are_states: bool, starts_at_zero: bool) -> Any:
@@ -163,7 +161,7 @@ def _dropping(cell: Any) -> list[DropoutRNNCell]:
 
 
 def _rehearse(
-    cell: Any, take: Any, xs: Any, initial: list[Any], training: bool, constants: Any
+    cell: Any, take: Any, sequences: Any, initial: list[Any], training: bool, constants: Any
 ) -> list[Variable]:
     """What a step assigns to, and so becomes part of the loop's carry.
 
@@ -183,7 +181,7 @@ def _rehearse(
             if scope.get_current_value(variable) is not None:
                 assigned.append(variable)
 
-    jax.eval_shape(step, jax.tree.map(lambda x: x[0], xs), initial)
+    jax.eval_shape(step, jax.tree.map(lambda x: x[:, 0], sequences), initial)
     drawn_before = {id(c.seed_generator.state) for c in dropping if _drops(c)}
     return [variable for variable in assigned if id(variable) not in drawn_before]
 

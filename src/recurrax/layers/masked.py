@@ -28,23 +28,24 @@ def select(mask: Array, new: Array, old: Array) -> Array:
 
 
 def seen(mask: Array, reverse: bool) -> Array:
-    """Whether a sample had an unmasked step up to each one; `mask` is (timesteps, batch)."""
-    return jax.lax.cummax(mask.astype(jnp.int32), axis=0, reverse=reverse).astype(bool)
+    """Whether a sample had an unmasked step up to each one; `mask` is (batch, timesteps)."""
+    return jax.lax.cummax(mask.astype(jnp.int32), axis=1, reverse=reverse).astype(bool)
 
 
 def carry_forward(ys: Array, mask: Array, reverse: bool) -> Array:
     """At masked steps the output of the last unmasked one, 0 before the first.
 
     Args:
-        ys: (timesteps, batch, ...).
-        mask: (timesteps, batch).
+        ys: (batch, timesteps, ...).
+        mask: (batch, timesteps).
         reverse: whether the steps ran from the last to the first.
     """
-    steps = jnp.arange(mask.shape[0])[:, None]
+    batch, timesteps = mask.shape
+    steps = jnp.arange(timesteps)
     if reverse:
-        last = jax.lax.cummin(jnp.where(mask, steps, mask.shape[0]), axis=0, reverse=True)
+        last = jax.lax.cummin(jnp.where(mask, steps, timesteps), axis=1, reverse=True)
     else:
-        last = jax.lax.cummax(jnp.where(mask, steps, -1), axis=0)
-    held = ys[jnp.clip(last, 0, mask.shape[0] - 1), jnp.arange(mask.shape[1])[None, :]]
+        last = jax.lax.cummax(jnp.where(mask, steps, -1), axis=1)
+    held = ys[jnp.arange(batch)[:, None], jnp.clip(last, 0, timesteps - 1)]
     known = seen(mask, reverse)
     return jnp.where(known.reshape(known.shape + (1,) * (ys.ndim - 2)), held, 0)

@@ -42,3 +42,16 @@ class Run(Protocol):
         length: int,
         reverse: bool,
     ) -> tuple[list[Array], list[Array]]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Feed:
+    """An x of a loop over arrays that begin with (batch, time).
+
+    It is `array`, or the product of its last axis with `weight`: (k, n), or (n, k) where
+    `transposed`.
+    """
+
+    array: Array
+    weight: Array | None = None
+    transposed: bool = False

@@ -10,7 +10,6 @@ from jax.extend.core import ClosedJaxpr
 
 from recurrax.loop import cost, gradient, jaxprs, look_ups, plan, split, step
 from recurrax.loop import segments as _segments
-from recurrax.loop.primitive import loop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,21 +178,8 @@ def _flops_in_all(traced: step.Step, parts: split.Split, runner: str | None) -> 
     is_float = [jaxprs.is_float(a) for a in avals]
 
     def forward(*args):
-        def run(body, consts, carry, xs):
-            return loop(
-                body,
-                consts,
-                carry,
-                xs,
-                length=traced.length,
-                reverse=False,
-                unroll=1,
-                runner=runner,
-            )
-
-        return split.run(
-            parts, args[:m], args[m:n], args[n:], length=traced.length, runner=runner, loop=run
-        )
+        how = {"length": traced.length, "reverse": False, "unroll": 1, "runner": runner}
+        return split.run(parts, args[:m], args[m:n], args[n:], **how)
 
     def both(*args):
         def of_floats(*floats):

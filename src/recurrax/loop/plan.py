@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from recurrax.loop import heap, jaxprs
-from recurrax.loop.body import Body
+from recurrax.loop.body import Body, Feed
 from recurrax.loop.runners import xla
 
 log = logging.getLogger(__name__)
@@ -103,6 +103,25 @@ def run(
         native: Any = _native()
         return native.run(body, consts, carry, xs, length=length, reverse=reverse)
     return xla.run(body, consts, carry, xs, length=length, reverse=reverse, unroll=unroll)
+
+
+def run_batch_major(
+    body: Body,
+    consts: Sequence[Array],
+    carry: Sequence[Array],
+    feeds: Sequence[Feed],
+    *,
+    length: int,
+    reverse: bool,
+    runner: str | None,
+) -> tuple[list[Array], list[Array]] | None:
+    """Run `body` over arrays that begin with (batch, time), and return such; None if none can."""
+    body = plain(body)
+    if choose(body, length=length, runner=runner).runner != "native":
+        return None
+    native: Any = _native()
+    heap.keep_freed_memory()
+    return native.run_batch_major(body, consts, carry, feeds, length=length, reverse=reverse)
 
 
 def check_possible(runner: str | None, refusal: str) -> None:

@@ -73,15 +73,8 @@ def _abstract_eval(*_, jaxpr, num_consts, num_carry, length, reverse, unroll, ru
 def _batch(axis, args, dims, *, jaxpr, num_consts, num_carry, **params):
     """Batch the body, and run the batched body as any other loop."""
     n = num_consts + num_carry
-    batched = [d is not None for d in dims]
-    # A carry is batched as soon as a step makes it depend on something batched.
-    while True:
-        out_batched = _depends(jaxpr.jaxpr, batched)
-        carry = [a or b for a, b in zip(batched[num_consts:n], out_batched, strict=False)]
-        if carry == batched[num_consts:n]:
-            break
-        batched[num_consts:n] = carry
-    out_batched[:num_carry] = carry
+    given = [d is not None for d in dims]
+    batched, out_batched = depends(jaxpr.jaxpr, given, num_consts, num_carry)
 
     def moved(i, x):
         if dims[i] is not None:
@@ -98,6 +91,20 @@ def _batch(axis, args, dims, *, jaxpr, num_consts, num_carry, **params):
     )
     out_dims = [None if not b else 0 if i < num_carry else 1 for i, b in enumerate(out_batched)]
     return outputs, out_dims
+
+
+def depends(
+    jaxpr: Jaxpr, inputs: Sequence[bool], num_consts: int, num_carry: int
+) -> tuple[list[bool], list[bool]]:
+    """Which inputs and outputs of a loop over `jaxpr` depend on the marked inputs."""
+    inputs, carried = list(inputs), slice(num_consts, num_consts + num_carry)
+    # A carry does as soon as a step makes it.
+    while True:
+        outputs = _depends(jaxpr, inputs)
+        carry = [a or b for a, b in zip(inputs[carried], outputs, strict=False)]
+        if carry == inputs[carried]:
+            return inputs, [*carry, *outputs[num_carry:]]
+        inputs[carried] = carry
 
 
 def _depends(jaxpr: Jaxpr, inputs: Sequence[bool]) -> list[bool]:

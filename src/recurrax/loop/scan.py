@@ -1,4 +1,4 @@
-"""`scan`: the one entrance to the loop."""
+"""`scan`: the one entrance to the loop, over arrays that begin with time or with the batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,10 +6,9 @@ from typing import Any
 import jax
 from jax import export
 
+from recurrax.loop import batch_major, look_ups, plan, split, step
 from recurrax.loop import gradient as _gradient  # noqa: F401 (gives the loop its derivative)
-from recurrax.loop import look_ups, plan, split, step
 from recurrax.loop import segments as _segments
-from recurrax.loop.primitive import loop
 
 
 def scan(
@@ -60,37 +59,66 @@ def scan(
             segments=_segments.count(segments, length),
             reverse=reverse,
         )
-    if runner == "lax" or getattr(jax.config, "jax_disable_jit"):  # noqa: B009
-        if length is not None and export.is_symbolic_dim(length):
-            length = None  # which lax.scan takes from xs alone
-        return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
-    traced = step.trace(f, init, xs, length)
-    if traced.must_stay_whole is not None:
+    traced = _traced(f, init, xs, length, runner)
+    if traced is not None:
+        if traced.must_stay_whole is None:
+            return _run(traced, reverse=reverse, unroll=unroll, runner=runner)
         plan.check_possible(runner, traced.must_stay_whole)
-        if length is not None and export.is_symbolic_dim(length):
-            length = None  # which lax.scan takes from xs alone
         init = jax.tree.unflatten(traced.carry_tree, traced.init)
-        return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
+    if length is not None and export.is_symbolic_dim(length):
+        length = None  # which lax.scan takes from xs alone
+    return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
 
-    def run(body, consts, carry, xs):
-        return loop(
-            body,
-            consts,
-            carry,
-            xs,
-            length=traced.length,
-            reverse=reverse,
-            unroll=unroll,
-            runner=runner,
-        )
 
-    carry, ys = split.run(
-        split.split(look_ups.worked_ahead(traced.body, traced.length)),
-        traced.consts,
-        traced.init,
-        traced.xs,
-        length=traced.length,
-        runner=runner,
-        loop=run,
-    )
+def scan_batch_major(
+    f: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any,
+    *,
+    reverse: bool = False,
+    unroll: int | bool = 1,
+    runner: str | None = None,
+    segments: int | str | None = None,
+) -> tuple[Any, Any]:
+    """`scan` over the second axis of `xs`, arrays of shape `(batch, length, ...)`.
+
+    Args:
+        f, init, reverse, unroll, runner, segments: as for `scan`.
+        xs: a pytree of at least one array.
+
+    Returns:
+        The carry after the last step, and the `y` of every step as `(batch, length, ...)`; those
+        of a `y` that is a single number as `(length,)`.
+
+    Raises:
+        TypeError, ValueError: as `scan` does.
+    """
+    runner = plan.asked_for(runner)
+    how = {"reverse": reverse, "unroll": unroll, "runner": runner}
+    by_time = jax.tree.map(batch_major.swapped, xs)
+    traced = _traced(f, init, by_time, None, runner) if segments is None else None
+    if traced is None or traced.must_stay_whole is not None:
+        carry, ys = scan(f, init, by_time, segments=segments, **how)
+    elif batch_major.suits(traced, jax.tree.leaves(xs), runner):
+        return _trees(traced, batch_major.run(traced, jax.tree.leaves(xs), **how))
+    else:
+        carry, ys = _run(traced, **how)
+    return carry, jax.tree.map(batch_major.swapped, ys)
+
+
+def _traced(f: Any, init: Any, xs: Any, length: Any, runner: str | None) -> step.Step | None:
+    """The step, or None where `lax.scan` is asked for."""
+    if runner == "lax" or getattr(jax.config, "jax_disable_jit"):  # noqa: B009
+        return None
+    return step.trace(f, init, xs, length)
+
+
+def _run(traced: step.Step, **how: Any) -> tuple[Any, Any]:
+    parts = split.split(look_ups.worked_ahead(traced.body, traced.length))
+    outputs = split.run(parts, traced.consts, traced.init, traced.xs, length=traced.length, **how)
+    return _trees(traced, outputs)
+
+
+def _trees(traced: step.Step, outputs: tuple[list[Any], list[Any]]) -> tuple[Any, Any]:
+    carry, ys = outputs
     return jax.tree.unflatten(traced.carry_tree, carry), jax.tree.unflatten(traced.y_tree, ys)

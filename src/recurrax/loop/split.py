@@ -14,7 +14,7 @@ on `consts` alone.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -26,6 +26,7 @@ from recurrax.loop import jaxprs, look_ups, operations, products
 from recurrax.loop.body import Body
 from recurrax.loop.interning import interned
 from recurrax.loop.jaxprs import Atom
+from recurrax.loop.primitive import loop
 
 GROWTH = 8
 
@@ -261,25 +262,23 @@ def run(
     xs: Sequence[Any],
     *,
     length: int,
+    reverse: bool,
+    unroll: int | bool,
     runner: str | None,
-    loop: Callable[..., tuple[list[Any], list[Any]]],
 ) -> tuple[list[Any], list[Any]]:
-    """Run all parts; `loop(body, consts, carry, xs)` runs the core."""
+    """Run all parts."""
     jaxpr = parts.step.jaxpr.jaxpr
-    env: dict[Var, Any] = dict(zip(jaxpr.invars, [*consts, *carry, *xs], strict=True))
-    env.update(
-        zip(
-            parts.once.jaxpr.outvars,
-            jaxprs.evaluate(parts.once.jaxpr, _inputs(parts.once, env)),
-            strict=True,
-        )
-    )
+    env = begun(parts, consts, carry, xs)
     _over_time(parts, parts.before, env, runner)
     last, ys = loop(
         parts.core,
         [env[v] for v in parts.core_consts],
         [carry[i] for i in parts.core_carry],
         [env[v] for v in parts.core_xs],
+        length=length,
+        reverse=reverse,
+        unroll=unroll,
+        runner=runner,
     )
     carry = list(carry)
     for i, c in zip(parts.core_carry, last, strict=True):
@@ -296,6 +295,18 @@ def run(
             value = jnp.broadcast_to(value, (length, *jaxprs.aval(atom).shape))
         outputs.append(value)
     return carry, outputs
+
+
+def begun(
+    parts: Split, consts: Sequence[Any], carry: Sequence[Any], xs: Sequence[Any]
+) -> dict[Var, Any]:
+    """The arguments of the step, and what is made of its consts alone."""
+    env: dict[Var, Any] = dict(
+        zip(parts.step.jaxpr.jaxpr.invars, [*consts, *carry, *xs], strict=True)
+    )
+    outputs = jaxprs.evaluate(parts.once.jaxpr, _inputs(parts.once, env))
+    env.update(zip(parts.once.jaxpr.outvars, outputs, strict=True))
+    return env
 
 
 def _inputs(part: ClosedJaxpr, env: dict[Var, Any]) -> dict[Var, Any]:

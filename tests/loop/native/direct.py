@@ -1,6 +1,7 @@
 """Compiled kernels called as XLA calls them, without XLA: nothing but the loop is compiled."""
 
 import ctypes
+import mmap
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -92,9 +93,10 @@ def call(engine, inputs, outputs):
     assert handler(ctypes.addressof(frame)) is None
 
 
-def compiled(step, *, reverse, length, threads, target):
+def compiled(step, *, reverse, length, threads, target, windows=None):
     """The object code of a lowered step."""
-    return kernel.compile_module(kernel.build_loop(step, target, reverse, length, threads), target)
+    module = kernel.build_loop(step, target, reverse, length, threads, windows)
+    return kernel.compile_module(module, target)
 
 
 def link(code):
@@ -139,6 +141,29 @@ def _lying(array, place, timed, back=False):
     """An array with its axes in the order in which the kernel takes them, or back from it."""
     order = native._layout(place, np.ndim(array), timed)
     return np.transpose(array, np.argsort(order) if back else order)
+
+
+class Fenced:
+    """Memory for one array between two pages that nobody may touch, flush with one of them."""
+
+    def __init__(self, array, at_end):
+        page = mmap.PAGESIZE
+        self.size = array.nbytes
+        room = -(-self.size // page) * page
+        self._map = mmap.mmap(-1, room + 2 * page)
+        self._base = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
+        self.address = self._base + page + (room - self.size if at_end else 0)
+        ctypes.memmove(self.address, array.ctypes.data, self.size)
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        for fence in (self._base, self._base + page + room):
+            assert libc.mprotect(fence, page, 0) == 0
+        self._array = array
+
+    def read(self):
+        result = np.empty_like(self._array)
+        ctypes.memmove(result.ctypes.data, self.address, self.size)
+        return result
 
 
 class Loops:

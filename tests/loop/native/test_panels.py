@@ -40,7 +40,7 @@ def test_weights_of_short_loops_are_read_where_they_lie(steps, rows, inputs, out
     code = TileCode(
         Module("m", host()), kernel.scheduled(lowered, host()), host(), False, rows, sys.maxsize
     )
-    assert not code.packed
+    assert not code.weights.packed
     assert_like_xla(step, (w,), (carry,), (x,))
 
 

@@ -1,8 +1,5 @@
 """Odd sizes, every batch, the edges of every buffer."""
 
-import ctypes
-import mmap
-
 import direct
 import jax
 import jax.numpy as jnp
@@ -41,29 +38,6 @@ def test_batches(batch):
     assert_like_xla(gated, *arguments(5, batch))
 
 
-class Fenced:
-    """Memory for one array between two pages that nobody may touch, flush with one of them."""
-
-    def __init__(self, array, at_end):
-        page = mmap.PAGESIZE
-        self.size = array.nbytes
-        room = -(-self.size // page) * page
-        self._map = mmap.mmap(-1, room + 2 * page)
-        self._base = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
-        self.address = self._base + page + (room - self.size if at_end else 0)
-        ctypes.memmove(self.address, array.ctypes.data, self.size)
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-        for fence in (self._base, self._base + page + room):
-            assert libc.mprotect(fence, page, 0) == 0
-        self._array = array
-
-    def read(self):
-        result = np.empty_like(self._array)
-        ctypes.memmove(result.ctypes.data, self.address, self.size)
-        return result
-
-
 @pytest.mark.parametrize("at_end", [False, True])
 @pytest.mark.parametrize(("units", "batch"), [(1, 1), (7, 3), (17, 9), (16, 8)])
 def test_nothing_outside_the_buffers_is_touched(units, batch, at_end):
@@ -74,8 +48,8 @@ def test_nothing_outside_the_buffers_is_touched(units, batch, at_end):
     step = jax.jit(lambda c, k, x: jax.lax.scan(lambda s, v: gated(c, s, (v,)), k, x[0]))
     expected = [np.asarray(v) for v in jax.tree.leaves(step(consts, carry, xs))]
     inputs = [*consts, *carry, *xs]
-    memory = [Fenced(np.ascontiguousarray(v), at_end) for v in inputs]
-    results = [Fenced(np.zeros_like(v), at_end) for v in expected]
+    memory = [direct.Fenced(np.ascontiguousarray(v), at_end) for v in inputs]
+    results = [direct.Fenced(np.zeros_like(v), at_end) for v in expected]
     direct.call(
         direct.link(code),
         [(m.address, v.shape) for m, v in zip(memory, inputs, strict=True)],

@@ -147,7 +147,7 @@ def _fill_in(b: Builder, frame: Frame, block: Register, work: Register) -> None:
         is_argument = b.icmp_signed("<", told_by, inputs)
         table = b.select(is_argument, frame.args, frame.rets)
         place = b.select(is_argument, told_by, b.sub(told_by, inputs))
-        told = frame.leading_size(table, place)
+        told = frame.axis_size(table, place, _word(b, work, Field.LENGTH_AXIS))
         after = b.block
     length = b.phi(i64)
     length.add_incoming(given, before)

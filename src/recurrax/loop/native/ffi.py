@@ -107,10 +107,10 @@ class Frame:
         """The memory of the argument or the result `k`; `table` is `args` or `rets`."""
         return load_field(self.b, self._buffer(table, k), _BUFFER_DATA, pointer)
 
-    def leading_size(self, table: Register, k: Register) -> Register:
-        """The size of the leading axis of argument or result `k`."""
+    def axis_size(self, table: Register, k: Register, axis: Register) -> Register:
+        """The size of an axis of argument or result `k`."""
         dims = load_field(self.b, self._buffer(table, k), _BUFFER_DIMS, pointer)
-        return load_field(self.b, dims, 0, i64)
+        return self.b.load(at(self.b, dims, i64, axis), typ=i64)
 
     def schedule(self, request: Register, task: Register, data: Register) -> Register:
         """Hand `task(data)` to XLA's pool; the result is null, or an error to be destroyed."""

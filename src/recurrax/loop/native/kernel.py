@@ -23,6 +23,7 @@ from recurrax.loop.native.microkernel import block_for
 from recurrax.loop.native.schedule import Schedule
 from recurrax.loop.native.target import Target, host, initialise
 from recurrax.loop.native.tile import TileCode
+from recurrax.loop.native.windows import Windows
 from recurrax.loop.native.work import DRIVER, HANDLER, Work, emit_handler, share
 
 LARGEST_TILE = 32
@@ -155,21 +156,32 @@ def is_short(step: Step, length: int) -> bool:
     return length * step.rows <= _SHORT
 
 
-def build_loop(step: Step, target: Target, reverse: bool, length: int, threads: int) -> ir.Module:
+def tile_rows(step: Step, target: Target, threads: int) -> int:
+    """Rows that a thread takes at a time."""
+    return share(step.rows, threads, block_for(target.registers).rows, LARGEST_TILE)
+
+
+def build_loop(
+    step: Step,
+    target: Target,
+    reverse: bool,
+    length: int,
+    threads: int,
+    windows: Windows | None = None,
+) -> ir.Module:
     """The module of a loop's kernel; `length` counts only where no shape tells it."""
     schedule = scheduled(step, target)
     module = Module("loop", target)
-    block = block_for(target.registers)
-    rows = share(step.rows, threads, block.rows, LARGEST_TILE)
+    rows = tile_rows(step, target, threads)
     in_place = sys.maxsize if is_short(step, length) else _IN_ORDER if rows == 1 else 0
-    code = TileCode(module, schedule, target, reverse, rows, in_place)
+    code = TileCode(module, schedule, target, reverse, rows, in_place, windows)
     tiles = -(-step.rows // rows)
     rest = step.rows - (tiles - 1) * rows
     whole = code.emit(rows)
     last = code.emit(rest) if rest != rows else whole
 
     def prepare(b: Builder, buffers: Register, packed: Register) -> None:
-        for weight in code.packed.values():
+        for weight in code.weights.packed.values():
             source = load_pointer(b, buffers, weight.weight.index)
             b.call(weight.pack, [source, at(b, packed, i8, weight.offset)])
 
@@ -185,21 +197,25 @@ def build_loop(step: Step, target: Target, reverse: bool, length: int, threads: 
             with otherwise:
                 b.call(last, arguments)
 
-    carried = range(step.num_consts, step.num_consts + step.num_carry)
-    xs = [k for k in range(len(step.inputs)) if k >= carried.stop]
+    carried = step.num_consts + step.num_carry
     ys = range(step.num_carry, len(step.outputs))
-    length_of = (xs[0], False) if xs else (ys[0], True) if ys else None
+    if windows is not None:
+        length_of = (windows.sources[0].argument, False, 1)
+    elif len(step.inputs) > carried:
+        length_of = (carried, False, 0)
+    else:
+        length_of = (ys[0], True, 0) if ys else None
     grown = []
     for k in ys:
         place = step.outputs[k]
         size = place.width * memory.size(place.dtype) * (step.rows if place.by_row else 1)
         grown.append((k, size))
     work = Work(
-        num_inputs=len(step.inputs),
+        num_inputs=code.num_arguments,
         num_outputs=len(step.outputs),
         tiles=tiles,
         threads=threads,
-        packed_bytes=code.packed_bytes,
+        packed_bytes=code.weights.bytes,
         scratch_bytes=code.scratch_bytes,
         prepare=prepare,
         tile=tile,

@@ -24,12 +24,10 @@ from recurrax.loop.native.emit import (
     store_field,
     void,
 )
-from recurrax.loop.native.kernel import LARGEST_TILE, scheduled
+from recurrax.loop.native.kernel import scheduled, tile_rows
 from recurrax.loop.native.lower import Step
-from recurrax.loop.native.microkernel import block_for
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.tile import TileCode
-from recurrax.loop.native.work import share
 
 _DENORMALS_AS_ZERO = 0x8040  # of MXCSR: results, and operands
 
@@ -41,7 +39,7 @@ def build_step(step: Step, target: Target) -> ir.Module:
     are only multiplied with. `sizes` tells the bytes of packed weights and of scratch memory.
     """
     module = Module("step", target)
-    rows = share(step.rows, 1, block_for(target.registers).rows, LARGEST_TILE)
+    rows = tile_rows(step, target, threads=1)
     code = TileCode(module, scheduled(step, target), target, reverse=False, rows=rows)
     last = (step.rows - 1) // rows * rows
     whole = code.emit(rows) if last else None
@@ -62,13 +60,13 @@ def build_step(step: Step, target: Target) -> ir.Module:
 
     table, b = _public(module, "pack")
     packed = load_pointer(b, table, buffers)
-    for weight in code.packed.values():
+    for weight in code.weights.packed.values():
         source = load_pointer(b, table, weight.weight.index)
         b.call(weight.pack, [source, at(b, packed, i8, weight.offset)])
     b.ret_void()
 
     sizes, b = _public(module, "sizes")
-    for k, size in enumerate((code.packed_bytes, code.scratch_bytes)):
+    for k, size in enumerate((code.weights.bytes, code.scratch_bytes)):
         store_field(b, sizes, 8 * k, integer(size))
     b.ret_void()
     return module

@@ -1,7 +1,5 @@
 """The function that owns a tile of rows and runs all steps for it."""
 
-import dataclasses
-
 import llvmlite.ir as ir
 
 from recurrax.loop.native import memory
@@ -32,30 +30,22 @@ from recurrax.loop.native.microkernel import (
     even,
     widest,
 )
-from recurrax.loop.native.panels import Layout, emit_pack
 from recurrax.loop.native.rows import Row
 from recurrax.loop.native.schedule import Product, Schedule, Slot, stripped
 from recurrax.loop.native.target import Target
+from recurrax.loop.native.weights import Weights
+from recurrax.loop.native.windows import TileWindows, Window, Windows
+from recurrax.loop.native.windows import copy as copy_window
 
 _LINE = 64
 _LARGEST_FETCH = 8192
-
-
-@dataclasses.dataclass(frozen=True)
-class Packed:
-    """A weight's panels: where they begin in packed memory, and what fills them."""
-
-    offset: int
-    weight: Weight
-    pack: ir.Function
 
 
 class TileCode:
     """Emits the tile functions of one step into a module, for tiles of up to `rows` rows.
 
     Weights of up to `in_place` bytes are read where they lie, if they lie well; others are packed.
-    `packed` lists the weights to pack before the first tile, `packed_bytes` and `scratch_bytes` are
-    the memory that the tiles need: the first shared, the second for each tile at work.
+    `scratch_bytes` of memory are needed for each tile at work, besides the packed `weights`.
     """
 
     def __init__(
@@ -66,42 +56,26 @@ class TileCode:
         reverse: bool,
         rows: int,
         in_place: int = 0,
+        windows: Windows | None = None,
     ):
         self.module = module
         self.schedule = schedule
         self.step = schedule.step
         self.target = target
         self.reverse = reverse
-        self.rows = rows
-        self.in_place = in_place
-        self.packed: dict[tuple[Weight, str], Packed] = {}
-        self.packed_bytes = 0
+        self.windows = windows
+        self.num_arguments = windows.num_arguments if windows else len(schedule.step.inputs)
+        # A window has more rows than a step.
+        most = block_for(target.registers).vectors if windows else widest(target.registers, rows)
+        self.weights = Weights(module, schedule.lanes, most, in_place)
         self.scratch_bytes = 0
         self.carries_in_place = carries_in_place(schedule)
         self._products: dict[Shape, ir.Function] = {}
         for product in schedule.products:
-            self._pack(product)
-
-    def _pack(self, product: Product) -> None:
-        weight, kind = product.weight, product.result.kind
-        key = (weight, kind)
-        if key in self.packed or self.stays(weight, kind):
-            return
-        layout = self.layout(weight, kind)
-        pack = emit_pack(self.module, f"pack{len(self.packed)}", weight, layout, kind)
-        self.packed[key] = Packed(self.packed_bytes, weight, pack)
-        self.packed_bytes += _aligned(layout.size * memory.size(SPILLED[kind]))
-
-    def stays(self, weight: Weight, kind: str) -> bool:
-        """Whether products read `weight` where it lies, as they can if outputs are neighbours."""
-        lies_well = weight.output_stride == 1 and weight.input_stride > 0
-        size = weight.inputs * weight.outputs * memory.size(weight.dtype)
-        return size <= self.in_place and lies_well and weight.dtype == SPILLED[kind]
-
-    def layout(self, weight: Weight, kind: str) -> Layout:
-        apart = weight.input_stride if self.stays(weight, kind) else 0
-        most = widest(self.target.registers, self.rows)
-        return Layout(weight.inputs, weight.outputs, self.schedule.lanes, most, apart)
+            self.weights.add(product.weight, product.result.kind)
+        for source in windows.sources if windows else ():
+            if source.weight is not None:
+                self.weights.add(source.weight, memory.REGISTER[source.place.dtype])
 
     def emit(self, rows: int) -> ir.Function:
         """`void tile(buffers, scratch, packed, first_row, length)` for `rows` rows."""
@@ -132,14 +106,13 @@ class _Tile:
         self.b = b
         self.rows = rows
         self.buffers, self.scratch, self.packed, self.first_row, self.length = made.args
-        self.inputs = [self._buffer(k) for k in range(len(self.step.inputs))]
-        self.outputs = [
-            self._buffer(len(self.step.inputs) + k) for k in range(len(self.step.outputs))
-        ]
+        self.inputs = [self._buffer(k) for k in range(code.num_arguments)]
+        self.outputs = [self._buffer(code.num_arguments + k) for k in range(len(self.step.outputs))]
         self._size = 0
         self._scratch_at = [self._room(*slot) for slot in self.schedule.scratch]
         self._carry_at, self._carry_size = self._carry_layout()
-        self._now = self._next = self._time = None
+        self._windows = code.windows and TileWindows(code.windows, self.step, rows, self._take)
+        self._now = self._next = self._time = self._in_window = None
         self._bases: dict[tuple[str, int], Register] = {}
 
     def _buffer(self, k: int) -> Register:
@@ -147,9 +120,12 @@ class _Tile:
 
     def _room(self, width: int, dtype: str, one_row: bool) -> int:
         """Take scratch memory; returns where it begins."""
-        start = self._size
         rows = 1 if one_row else self.rows
-        self._size += _aligned(rows * self.schedule.padded(width) * memory.size(dtype))
+        return self._take(rows * self.schedule.padded(width) * memory.size(dtype))
+
+    def _take(self, size: int) -> int:
+        start = self._size
+        self._size += _aligned(size)
         return start
 
     def _carry_layout(self) -> tuple[list[int], int]:
@@ -186,16 +162,89 @@ class _Tile:
         for k in range(self.step.num_carry):
             self._copy_carry(k, self.inputs[self.step.num_consts + k], first, inwards=True)
 
-        def step(i: Register, carried: list[Register]) -> list[Register]:
-            self._now, self._next = carried
-            backwards = b.sub(b.sub(self.length, integer(1)), i)
-            self._time = backwards if self.code.reverse else i
-            self._one_step()
-            return [self._next, self._now]
-
-        last, _ = loop(b, 0, self.length, 1, [first, second], step)
+        begin = [first, second]
+        if self._windows is None:
+            last, _ = loop(b, 0, self.length, 1, begin, self._step)
+        else:
+            last, _ = loop(b, 0, self.length, self._windows.steps, begin, self._some_steps)
         for k in range(self.step.num_carry):
             self._copy_carry(k, self.outputs[k], last, inwards=False)
+
+    def _step(self, i: Register, carried: list[Register]) -> list[Register]:
+        """The `i`th step to run."""
+        self._now, self._next = carried
+        self._time = self._time_of(i)
+        self._one_step()
+        return [self._next, self._now]
+
+    def _time_of(self, i: Register) -> Register:
+        """Where along time the `i`th step to run stands."""
+        b = self.b
+        return b.sub(b.sub(self.length, integer(1)), i) if self.code.reverse else i
+
+    def _some_steps(self, first: Register, carried: list[Register]) -> list[Register]:
+        """As many steps as a window holds, from `first` on."""
+        b, windows = self.b, self._windows
+        assert windows is not None
+        left, most = b.sub(self.length, first), integer(windows.steps)
+        count = b.select(b.icmp_signed("<", left, most), left, most)
+
+        def copy(window: Window, array: Register, inwards: bool) -> None:
+            lanes = self.schedule.lanes
+            copy_window(b, window, self.scratch, array, row_at, count, lanes, inwards=inwards)
+
+        def row_at(r: Register, s: Register) -> Register:
+            return b.add(
+                b.mul(b.add(self.first_row, r), self.length), self._time_of(b.add(first, s))
+            )
+
+        def step(k: Register, carried: list[Register]) -> list[Register]:
+            self._in_window = k
+            return self._step(b.add(first, k), carried)
+
+        for argument, window in windows.arguments.items():
+            copy(window, self.inputs[argument], True)
+        for product in windows.products():
+            self._multiply(*product, count)
+        carried = loop(b, 0, count, 1, carried, step)
+        for window, array in zip(windows.ys, self.outputs[self.step.num_carry :], strict=True):
+            copy(window, array, False)
+        return carried
+
+    def _multiply(self, weight: Weight, source: Window, target: Window, count: Register) -> None:
+        """Multiply `count` steps of a window with a weight: whole windows at once.
+
+        What the last window has beyond them is left from the one before, and nobody reads it.
+        """
+        b, windows = self.b, self._windows
+        assert windows is not None
+        most = windows.steps
+        kind, block = memory.REGISTER[source.place.dtype], block_for(self.code.target.registers)
+        panels = self._panels(weight, kind)
+
+        def some(k: Register, steps: int) -> None:
+            shape = Shape(
+                blocks=even(steps * self.rows, block.rows),
+                kind=kind,
+                operand=Operand.by_rows(source.place.width),
+                result_stride=target.place.width,
+                addends=(),
+                layout=self.code.weights.layout(weight, kind),
+            )
+            ends = [window.at(b, self.scratch, k) for window in (source, target)]
+            b.call(self.code.product(shape), [ends[0], panels, ends[1], i1(False)])
+
+        with b.if_else(b.icmp_signed("==", count, integer(most))) as (whole, rest):
+            with whole:
+                some(integer(0), most)
+            with rest:
+                size = 1 if self.rows >= block.rows else most
+                loop(b, 0, count, size, [], lambda k, _: some(k, size))
+
+    def _panels(self, weight: Weight, kind: str) -> Register:
+        if self.code.weights.stays(weight, kind):
+            return self._within(self.inputs[weight.index], weight.dtype, integer(weight.offset))
+        return at(self.b, self.packed, i8, self.code.weights.packed[weight, kind].offset)
 
     def _one_step(self) -> None:
         b, schedule = self.b, self.schedule
@@ -223,6 +272,8 @@ class _Tile:
 
         It is asked for in the last level, whose work is in registers and leaves memory idle.
         """
+        if self._windows is not None:
+            return
         b = self.b
         found = {(s.space, s.index): s for s in self._slots() if s.space in ("xs", "ys")}
         for slot in found.values():
@@ -263,6 +314,10 @@ class _Tile:
                 start = b.mul(self.first_row, integer(slot.stride))
                 return self._within(self.inputs[slot.index], slot.dtype, start)
         is_input = slot.space == "xs"
+        if self._windows is not None:
+            k = slot.index - self.step.num_carry - (self.step.num_consts if is_input else 0)
+            window = (self._windows.xs if is_input else self._windows.ys)[k]
+            return window.at(b, self.scratch, self._in_window)
         place = (self.step.inputs if is_input else self.step.outputs)[slot.index]
         buffer = (self.inputs if is_input else self.outputs)[slot.index]
         if place.by_row:
@@ -289,10 +344,7 @@ class _Tile:
     def _product(self, product: Product) -> None:
         b = self.b
         weight, kind = product.weight, product.result.kind
-        if self.code.stays(weight, kind):
-            panels = self._within(self.inputs[weight.index], weight.dtype, integer(weight.offset))
-        else:
-            panels = at(b, self.packed, i8, self.code.packed[weight, kind].offset)
+        panels = self._panels(weight, kind)
         operand, operand_slot = self._operand(product.operand)
         result, result_slot = self._operand(product.result)
         addends = [self._operand(a) for a in product.addends]
@@ -302,7 +354,7 @@ class _Tile:
             operand=Operand.by_rows(operand_slot.stride),
             result_stride=result_slot.stride,
             addends=tuple(Addend(slot.dtype, slot.stride) for _, slot in addends),
-            layout=self.code.layout(weight, kind),
+            layout=self.code.weights.layout(weight, kind),
         )
         odd = b.trunc(self._time, i1)
         arguments = [operand, panels, result, odd, *(address for address, _ in addends)]

@@ -52,7 +52,8 @@ class Field(enum.IntEnum):
     BLOCK_ALIGNMENT = 13
     LENGTH = 14
     LENGTH_OF = 15  # an argument, a result (counted after the arguments), or -1
-    NUM_GROWN = 16
+    LENGTH_AXIS = 16
+    NUM_GROWN = 17
 
     @property
     def offset(self) -> int:
@@ -69,7 +70,7 @@ class Work:
     `prepare(b, buffers, packed)` runs once, on the calling thread. `tile(b, buffers, scratch,
     packed, ticket, length)` is emitted where one tile's work belongs, and `finish(b, buffers,
     packed)`, on the calling thread, where all of it is done. `length_of` is the number of
-    the argument (or result) whose leading axis is the length, or None with `length` given.
+    the argument (or result), and its axis, that tells the length, or None with `length` given.
     `grown_results` are results and their bytes for each unit of length.
     """
 
@@ -82,7 +83,7 @@ class Work:
     prepare: Callable[[Builder, Register, Register], None]
     tile: Callable[..., None]
     length: int
-    length_of: tuple[int, bool] | None
+    length_of: tuple[int, bool, int] | None
     grown_results: tuple[tuple[int, int], ...] = ()
     finish: Callable[[Builder, Register, Register], None] | None = None
 
@@ -94,7 +95,7 @@ class Work:
         workers = max(1, min(self.threads, self.tiles))
         size = scratch_at + workers * scratch_stride + ALIGNMENT
         alignment = HUGE_PAGE if size >= 2 * HUGE_PAGE else ALIGNMENT
-        place, is_result = self.length_of or (-1, False)
+        place, is_result, axis = self.length_of or (-1, False, 0)
         return {
             Field.NUM_INPUTS: self.num_inputs,
             Field.NUM_OUTPUTS: self.num_outputs,
@@ -107,6 +108,7 @@ class Work:
             Field.BLOCK_ALIGNMENT: alignment,
             Field.LENGTH: self.length,
             Field.LENGTH_OF: place + (self.num_inputs if is_result else 0),
+            Field.LENGTH_AXIS: axis,
             Field.NUM_GROWN: len(self.grown_results),
         }
 

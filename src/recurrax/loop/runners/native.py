@@ -5,16 +5,18 @@ import logging
 import math
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from recurrax.loop.body import Body
+from recurrax.loop.body import Body, Feed
 from recurrax.loop.native import ffi
 from recurrax.loop.native.adding_up import Sums, build_sums
 from recurrax.loop.native.effort import check_effort
 from recurrax.loop.native.gathering import Problem, build_gather
+from recurrax.loop.native.graph import Weight
 from recurrax.loop.native.in_place import in_place
 from recurrax.loop.native.kernel import (
     build_loop,
@@ -24,11 +26,13 @@ from recurrax.loop.native.kernel import (
     is_short,
     scheduled,
     thread_count,
+    tile_rows,
 )
 from recurrax.loop.native.lower import Place, Step, lower
 from recurrax.loop.native.multiplying import Multiplication, build_multiplication
 from recurrax.loop.native.target import Target, host
 from recurrax.loop.native.unsupported import Unsupported
+from recurrax.loop.native.windows import Source, Windows, steps_for
 from recurrax.loop.runners import xla
 
 log = logging.getLogger(__name__)
@@ -104,6 +108,78 @@ def _layout(place: Place, ndim: int, timed: bool) -> tuple[int, ...]:
     if not place.order:
         return tuple(range(ndim))
     return (0, *(k + 1 for k in place.order)) if timed else place.order
+
+
+def run_batch_major(
+    body: Body,
+    consts: Sequence[Array],
+    carry: Sequence[Array],
+    feeds: Sequence[Feed],
+    *,
+    length: int,
+    reverse: bool,
+) -> tuple[list[Array], list[Array]] | None:
+    """Run `body` over arrays that begin with (batch, time), products before it included.
+
+    Returns:
+        The last carry, and each y as (batch, time, ...); None where this runner cannot.
+    """
+    step, target, threads = _lowered(body), host(), thread_count()
+    ins, outs = body.jaxpr.in_avals, body.jaxpr.out_avals
+    xs, ys = ins[len(consts) + len(carry) :], outs[body.num_carry :]
+    if not _rows_are_batch(step, [*xs, *ys]) or any(0 in a.shape for a in (*ins, *outs)):
+        return None
+    if any(place.order for place in (*step.inputs, *step.outputs)):
+        return None
+    if not all(_serves_feed(feed, x) for feed, x in zip(feeds, xs, strict=True)):
+        return None
+    arrays, sources = _sources(feeds, len(consts) + len(carry))
+    steps = steps_for(step, sources, tile_rows(step, target, threads), length)
+    windows = Windows(steps, sources, len(consts) + len(carry) + len(arrays))
+    short = is_short(step, length)
+    name = fingerprint(step.described(), reverse, windows, short, target, threads)
+    ensure(name, target, lambda: build_loop(step, target, reverse, length, threads, windows))
+    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in outs[: body.num_carry]]
+    shapes += [jax.ShapeDtypeStruct((y.shape[0], length, *y.shape[1:]), y.dtype) for y in ys]
+    call = jax.ffi.ffi_call(name, shapes, vmap_method="sequential")
+    results = call(*consts, *carry, *arrays)
+    return list(results[: body.num_carry]), list(results[body.num_carry :])
+
+
+def _sources(feeds: Sequence[Feed], start: int) -> tuple[list[Array], tuple[Source, ...]]:
+    """The arrays that a kernel takes for `feeds`, each once, as arguments from `start` on."""
+    arrays = list({id(a): a for f in feeds for a in (f.array, f.weight) if a is not None}.values())
+    numbers = {id(a): start + k for k, a in enumerate(arrays)}
+    sources = []
+    for feed in feeds:
+        array, weight = feed.array, None
+        if feed.weight is not None:
+            k, n = feed.weight.shape[::-1] if feed.transposed else feed.weight.shape
+            strides = (1, k) if feed.transposed else (n, 1)
+            weight = Weight(numbers[id(feed.weight)], array.dtype.name, 0, k, n, *strides)
+        place = Place(math.prod(array.shape[2:]), array.dtype.name, True)
+        sources.append(Source(numbers[id(array)], place, weight))
+    return arrays, tuple(sources)
+
+
+def _rows_are_batch(step: Step, avals: Sequence[Any]) -> bool:
+    """Whether the first axis of each of these xs and ys, and no other, is the loop's rows.
+
+    A batch of one has no such axis, and gains nothing: it lies in one order either way.
+    """
+    places = (*step.inputs[step.num_consts + step.num_carry :], *step.outputs[step.num_carry :])
+    return all(
+        aval.shape[:1] == (step.rows,) and place.by_row
+        for place, aval in zip(places, avals, strict=True)
+    )
+
+
+def _serves_feed(feed: Feed, x: Any) -> bool:
+    """Whether a kernel makes `x`, one step of an input of the loop, from `feed`."""
+    if feed.weight is None:
+        return True
+    known = feed.array.dtype == feed.weight.dtype == x.dtype and x.dtype.name in _KINDS
+    return known and feed.array.ndim == 3 and x.ndim == 2
 
 
 def overwritten(body: Body, step: Step, target: Target) -> dict[int, int]:
