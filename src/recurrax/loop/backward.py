@@ -22,8 +22,8 @@ class Use:
 
     The const is operand `position` of `eqn`. In a product `other` is what it multiplies, in a
     look-up the indices, and `tap` numbers their cotangents, which leave the loop step by step.
-    Elsewhere the const is
-    repeated over rows, `other` is None, and `tap` numbers the `sums` of such a value's cotangents.
+    Elsewhere the const is repeated over rows, `other` is None, and `tap` numbers the `sums` of such
+    a value's cotangents.
     """
 
     const: int

@@ -19,7 +19,7 @@ def flops(program: ClosedJaxpr | Jaxpr) -> int:
 
 def _flops(eqn: JaxprEqn) -> int:
     name, params = eqn.primitive.name, eqn.params
-    if name in ("loop", "scan"):
+    if name in ("loop", "loop_batch_major", "scan"):
         return params["length"] * flops(params["jaxpr"])
     if name == "cond":
         return max(flops(branch) for branch in params["branches"])
@@ -38,7 +38,7 @@ def _flops(eqn: JaxprEqn) -> int:
     if name == "loop_add_up":
         return ins[1].size
     if name == "loop_gather":
-        return 2 * ins[0].size * ins[1].shape[-1]
+        return 2 * ins[0].size * params["width"]
     if name == "conv_general_dilated":
         channels = ins[1].shape[params["dimension_numbers"].rhs_spec[0]]
         return 2 * out.size * ins[1].size // channels

@@ -118,11 +118,7 @@ def split(step: Body) -> Split:
     made_after = {v for e in after for v in e.outvars}
     core_carry_out = [carry_out[i] for i in moving]
     # What leaves the loop: ys made inside, and what the work after it reads.
-    leaving = [
-        v
-        for v in jaxprs.variables([*y_out, *(a for e in after for a in e.invars)])
-        if v in made_inside
-    ]
+    leaving = [v for v in jaxprs.variables(read_outside) if v in made_inside]
     inside = _live(inside, [*core_carry_out, *leaving])
     reads = jaxprs.variables([*(a for e in inside for a in e.invars), *core_carry_out])
     external = [v for v in reads if v not in made_inside]
@@ -140,7 +136,7 @@ def split(step: Body) -> Split:
     )
     early_outputs = [v for e in (*once, *before) for v in e.outvars]
     crossing = set(core_consts) | set(core_xs)
-    crossing.update(jaxprs.variables([*y_out, *(a for e in after for a in e.invars)]))
+    crossing.update(jaxprs.variables(read_outside))
     crossing.update(jaxprs.variables(a for e in before for a in e.invars))
     derived = [v for v in early_outputs if v in crossing and kinds[v] == Kind.CONST]
     early_xs = [v for v in early_outputs if v in crossing and kinds[v] == Kind.X]
