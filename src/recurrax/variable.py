@@ -132,9 +132,12 @@ def _copied(value: Any, dtype: Any) -> Array:
     Numbers of the type wanted are copied as they are: `jnp.array` compiles a program to copy.
     """
     plain = isinstance(value, np.ndarray | Array) and isinstance(value.dtype, np.dtype)
-    if plain and not isinstance(value, Tracer):
+    is_weak = getattr(value, "weak_type", False)  # would be promoted as a Python number is
+    if plain and not is_weak and not isinstance(value, Tracer):
         known = jax.dtypes.canonicalize_dtype(value.dtype)
         if dtype is None or dtype == known:
+            if isinstance(value, np.ndarray):  # `device_put` may keep to the memory of such
+                value = value.copy()
             return jax.device_put(value, may_alias=False)
     return jnp.array(value, dtype=dtype)
 

@@ -123,6 +123,17 @@ def test_making_a_model_compiles_nothing(compilations):
     assert compilations.count == 0
 
 
+def test_a_variable_has_memory_and_a_type_of_its_own():
+    held = np.zeros(1040, np.float32)
+    mine = held[(-held.ctypes.data // 4) % 16 :][:1024]  # lies as XLA wants it, and could share it
+    variable, other = keras.Variable(mine), keras.Variable(np.ones_like(mine))
+    other.assign(mine)
+    mine += 5
+    assert not variable.numpy().any() and not other.numpy().any()
+    weak = keras.Variable(lambda shape, dtype: jax.numpy.full(shape, 0.5), shape=(3,))
+    assert (weak.value + jax.numpy.ones(3, "bfloat16")).dtype == "float32"
+
+
 def test_a_call_costs_less_than_a_millisecond_beyond_the_computation():
     model = keras.Sequential([layers.Embedding(10, 4), layers.LSTM(4), layers.Dense(2)])
     ids = np.zeros((1, 3), np.int32)

@@ -117,3 +117,38 @@ def test_rows_added_up(rows, columns, count):
         np.testing.assert_allclose(wide, exact, atol=1e-11)
     narrow = native.add_up(index, dz.astype(jnp.bfloat16), count=count)
     assert narrow.dtype == jnp.bfloat16 and narrow.shape == exact.shape
+
+
+def test_indices_of_every_size():
+    """A table of more rows than small integers count; numbers beyond it, unsigned ones too."""
+    table = jax.random.normal(jax.random.key(4), (300, UNITS))
+
+    def run(scan, ids):
+        def loss(table):
+            def step(h, i):
+                h = jnp.tanh(h / 2 + jnp.take(table, i, axis=0, mode="clip"))
+                return h, h
+
+            return (scan(step, H, ids)[1] ** 2).sum()
+
+        return jax.jit(jax.value_and_grad(loss))(table)
+
+    for dtype, far in (("int8", -3), ("uint8", 250), ("uint16", 60_000), ("uint32", 4_000_000_000)):
+        ids = (17 * IDS).astype(dtype).at[0].set(far)
+        clipped_ids = jnp.asarray(np.clip(np.asarray(ids, np.int64), 0, 299), jnp.int32)
+        assert_same(run(recurrax.scan, ids), run(jax.lax.scan, clipped_ids))
+
+
+@pytest.mark.parametrize("columns", [FEATURES, BATCH])
+def test_rows_of_a_table_are_not_rows_of_the_loop(columns):
+    """States with features first: what is looked up is turned over."""
+    table = jax.random.normal(jax.random.key(5), (COUNT, columns))
+
+    def run(scan):
+        def step(h, i):
+            h = jnp.tanh(h / 2 + jnp.take(table, i, axis=0, mode="clip").T)
+            return h, h
+
+        return jax.jit(lambda ids: scan(step, jnp.zeros((columns, BATCH)), ids))(IDS)
+
+    assert_same(run(recurrax.scan), run(jax.lax.scan))

@@ -205,7 +205,8 @@ def _after_the_loop(
     jaxpr, eqn = body.jaxpr.jaxpr, use.eqn
     if use.other is not None and look_ups.look_up(eqn) is not None:
         index, count = stacks[use.other][..., 0], body.jaxpr.in_avals[use.const].shape[0]
-        index = jnp.clip(index, 0, count - 1)
+        last = min(count - 1, jnp.iinfo(index.dtype).max)
+        index = jnp.clip(index, 0, last)
         return products.add_up(index, products.whole(tap), count=count, runner=runner)
     if use.other is not None and use.position == 1 and products.is_plain(eqn):
         how = {"precision": eqn.params["precision"], "runner": runner}

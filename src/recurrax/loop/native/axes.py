@@ -178,6 +178,7 @@ def _join(classes: _Classes, eqn: Equation, fixed: set[Name]) -> None:
         case "gather" if picks_rows(params, inputs[0].shape, inputs[1].shape):
             table, index = inputs
             classes.spoil(table, range(len(table.shape)))
+            classes.spoil(out, [len(out.shape) - 1])
             for axis in range(len(index.shape) - 1):
                 classes.join(index, axis, out, axis)
         case "tile" | "slice" | "pad" | "rev" | "concatenate" | "split":

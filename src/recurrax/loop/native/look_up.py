@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from recurrax.loop.native import integers
 from recurrax.loop.native.graph import Graph, Table, Value
 from recurrax.loop.native.inline import Equation
 from recurrax.loop.native.tensor import Tensor, as_value
@@ -20,10 +21,11 @@ def looked_up(graph: Graph, eqn: Equation, inputs: Sequence[Tensor], shape) -> T
     whole = as_value(graph, index)
     count, width = fixed.view.shape
     place = Table(fixed.source.index, fixed.source.dtype, fixed.view.offset, fixed.view.strides[0])
+    largest, least = (integers.named(n, eqn.inputs[1].dtype.name) for n in ("max", "min"))
     lowest, last = (graph.number(n, whole.kind) for n in (0, count - 1))
     rows: list[tuple[Value, int]] = []
     for k in range(whole.width):
-        row = graph.map("max", (graph.slice(whole, k, 1), lowest), whole.kind)
-        row = graph.map("min", (row, last), whole.kind)
+        row = graph.map(largest, (graph.slice(whole, k, 1), lowest), whole.kind)
+        row = graph.map(least, (row, last), whole.kind)
         rows.append((graph.look_up(row, place, width, table.kind), width))
     return Tensor(shape, value=graph.concat(rows))
