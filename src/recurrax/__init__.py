@@ -1,10 +1,8 @@
 """recurrax: the Keras recurrent API on JAX, where the loop is a compiler."""
 
-import gc as _gc
+from recurrax.garbage import uncollected as _uncollected
 
-_collects = _gc.isenabled()
-_gc.disable()  # importing leaves no garbage: looking for it takes a quarter of the time
-try:
+with _uncollected():  # importing leaves no garbage: looking for it takes a quarter of the time
     from recurrax import activations as activations
     from recurrax import backend as backend
     from recurrax import callbacks as callbacks
@@ -44,9 +42,6 @@ try:
     from recurrax.variable import StatelessScope as StatelessScope
     from recurrax.variable import Variable as Variable
     from recurrax.variable import name_scope as name_scope
-finally:
-    if _collects:
-        _gc.enable()
 
 __version__ = "0.1.0"
 

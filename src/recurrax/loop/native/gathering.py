@@ -185,8 +185,7 @@ class _Gather:
 
     @property
     def result_bytes(self) -> int:
-        size = self.problem.left * self.problem.right * memory.size(self.dtype)
-        return -(-size // 64) * 64
+        return memory.aligned(self.problem.left * self.problem.right * memory.size(self.dtype))
 
     def tile(self, size: int, axis: str) -> ir.Function:
         """`void tile(buffers, result, scratch, start)`: `size` of an axis from `start` on."""
@@ -277,7 +276,7 @@ class _Gather:
         product = emit_product(self.module, f"product{name}", shape, self.target.registers)
         columns = -(-part.left // block.rows) * block.rows
         size = memory.size(self.dtype)
-        packed = at(b, scratch, i8, -(-columns * part.rows * size // 64) * 64)
+        packed = at(b, scratch, i8, memory.aligned(columns * part.rows * size))
         self.scratch_bytes = max(
             self.scratch_bytes, (columns * part.rows + layout.size) * size + 128
         )

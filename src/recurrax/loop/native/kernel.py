@@ -1,20 +1,19 @@
 """From a lowered step to a function that XLA can call: emit, compile, keep, register."""
 
-import contextlib
 import functools
-import gc
 import hashlib
 import importlib.metadata
 import os
 import pathlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import llvmlite
 import llvmlite.binding as llvm
 import llvmlite.ir as ir
 
+from recurrax.garbage import uncollected
 from recurrax.loop.native import cache, ffi, memory
 from recurrax.loop.native.driver import build_driver
 from recurrax.loop.native.emit import Builder, Module, Register, at, i8, integer, load_pointer
@@ -84,25 +83,12 @@ def _made(name: str, target: Target, build, entry: str) -> llvm.ExecutionEngine:
     code = cache.load(name)
     engine = None if code is None else _linked(code, entry)
     if engine is None:
-        with _uncollected():
+        with uncollected():  # a module is thousands of new objects
             code = compile_module(build(), target)
         cache.store(name, code)
         engine = _linked(code, entry)
     assert engine is not None
     return engine
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without Python's garbage collection: a module is thousands of new objects, and looking
-    through all that JAX holds on their account takes longer than making them."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def compile_module(module: ir.Module, target: Target) -> bytes:

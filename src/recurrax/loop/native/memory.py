@@ -33,6 +33,7 @@ from recurrax.loop.native.emit import (
 )
 from recurrax.loop.native.unsupported import Unsupported
 
+LINE = 64  # bytes of a cache line
 REGISTER = {
     "float32": "f32",
     "float64": "f64",
@@ -85,6 +86,11 @@ def size(dtype: str) -> int:
     """Bytes of one stored number."""
     type_ = _STORED[dtype]
     return {f32: 4, f64: 8}.get(type_) or type_.width // 8
+
+
+def aligned(size: int, to: int = LINE) -> int:
+    """`size` bytes in whole cache lines, or in whole units of `to` bytes."""
+    return -(-size // to) * to
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ from recurrax.loop.native.emit import (
 )
 from recurrax.loop.native.graph import Value, Weight
 from recurrax.loop.native.in_place import carries_in_place
-from recurrax.loop.native.memory import SPILLED, Lanes
+from recurrax.loop.native.memory import LINE, SPILLED, Lanes, aligned
 from recurrax.loop.native.microkernel import (
     Addend,
     Operand,
@@ -37,7 +37,6 @@ from recurrax.loop.native.weights import Weights
 from recurrax.loop.native.windows import TileWindows, Window, Windows
 from recurrax.loop.native.windows import copy as copy_window
 
-_LINE = 64
 _LARGEST_FETCH = 8192
 
 
@@ -92,10 +91,6 @@ class TileCode:
         return self._products[shape]
 
 
-def _aligned(size: int) -> int:
-    return -(-size // _LINE) * _LINE
-
-
 class _Tile:
     """One tile function while it is emitted."""
 
@@ -125,7 +120,7 @@ class _Tile:
 
     def _take(self, size: int) -> int:
         start = self._size
-        self._size += _aligned(size)
+        self._size += aligned(size)
         return start
 
     def _carry_layout(self) -> tuple[list[int], int]:
@@ -137,7 +132,7 @@ class _Tile:
                 starts.append(self._room(place.width, kind, False))
                 continue
             starts.append(size)
-            size += _aligned(self.rows * self.schedule.padded(place.width) * memory.size(kind))
+            size += aligned(self.rows * self.schedule.padded(place.width) * memory.size(kind))
         return starts, size
 
     def _carry_base(self, k: int, store: Register) -> Register:
@@ -156,7 +151,7 @@ class _Tile:
         # results without rows are every tile's alike; only the first tile's go out
         shared = [p.width * memory.size(p.dtype) for p in self.step.outputs if not p.by_row]
         self._nowhere = at(b, second, i8, self._carry_size)
-        total = self._size + 2 * self._carry_size + _aligned(max(shared, default=0)) + _LINE
+        total = self._size + 2 * self._carry_size + aligned(max(shared, default=0)) + LINE
         self.code.scratch_bytes = max(self.code.scratch_bytes, total)
         self._is_first = b.icmp_signed("==", self.first_row, integer(0))
         for k in range(self.step.num_carry):
@@ -280,11 +275,11 @@ class _Tile:
             places = self.step.inputs if slot.space == "xs" else self.step.outputs
             place = places[slot.index]
             size = place.width * memory.size(place.dtype)
-            if not place.by_row or not _LINE <= size <= _LARGEST_FETCH:
+            if not place.by_row or not LINE <= size <= _LARGEST_FETCH:
                 continue
             following = size * self.step.rows * (-1 if self.code.reverse else 1)
             start = at(b, self._base(slot), i8, b.mul(row, integer(size)), following)
-            for line in range(0, size, _LINE):
+            for line in range(0, size, LINE):
                 prefetch(b, at(b, start, i8, line), to_write=slot.space == "ys")
 
     def _slots(self):

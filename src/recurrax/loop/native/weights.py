@@ -9,8 +9,6 @@ from recurrax.loop.native.graph import Weight
 from recurrax.loop.native.memory import SPILLED
 from recurrax.loop.native.panels import Layout, emit_pack
 
-_LINE = 64
-
 
 @dataclasses.dataclass(frozen=True)
 class Packed:
@@ -44,7 +42,7 @@ class Weights:
         layout = self.layout(weight, kind)
         pack = emit_pack(self._module, f"pack{len(self.packed)}", weight, layout, kind)
         self.packed[key] = Packed(self.bytes, weight, pack)
-        self.bytes += -(-layout.size * memory.size(SPILLED[kind]) // _LINE) * _LINE
+        self.bytes += memory.aligned(layout.size * memory.size(SPILLED[kind]))
 
     def stays(self, weight: Weight, kind: str) -> bool:
         """Whether products read `weight` where it lies, as they can if outputs are neighbours."""

@@ -22,10 +22,11 @@ from recurrax.loop.native.emit import (
     pointer,
     void,
 )
+from recurrax.loop.native.memory import LINE, aligned
 
 HANDLER, DRIVER = "handler", "recurrax_drive"
 # Of a block: where the addresses of buffers begin, and what everything in it is aligned to.
-BUFFERS, ALIGNMENT = 320, 64
+BUFFERS, ALIGNMENT = 320, LINE
 HUGE_PAGE = 2 << 20
 
 PREPARE = ir.FunctionType(void, [pointer] * 2)
@@ -89,9 +90,9 @@ class Work:
 
     def numbers(self) -> dict[Field, int]:
         """The words of the table that are numbers."""
-        packed_at = _aligned(BUFFERS + 8 * (self.num_inputs + self.num_outputs))
-        scratch_at = packed_at + _aligned(self.packed_bytes)
-        scratch_stride = _aligned(self.scratch_bytes) + ALIGNMENT
+        packed_at = aligned(BUFFERS + 8 * (self.num_inputs + self.num_outputs))
+        scratch_at = packed_at + aligned(self.packed_bytes)
+        scratch_stride = aligned(self.scratch_bytes) + ALIGNMENT
         workers = max(1, min(self.threads, self.tiles))
         size = scratch_at + workers * scratch_stride + ALIGNMENT
         alignment = HUGE_PAGE if size >= 2 * HUGE_PAGE else ALIGNMENT
@@ -104,17 +105,13 @@ class Work:
             Field.PACKED_AT: packed_at,
             Field.SCRATCH_AT: scratch_at,
             Field.SCRATCH_STRIDE: scratch_stride,
-            Field.BLOCK_BYTES: _aligned(size, alignment),
+            Field.BLOCK_BYTES: aligned(size, alignment),
             Field.BLOCK_ALIGNMENT: alignment,
             Field.LENGTH: self.length,
             Field.LENGTH_OF: place + (self.num_inputs if is_result else 0),
             Field.LENGTH_AXIS: axis,
             Field.NUM_GROWN: len(self.grown_results),
         }
-
-
-def _aligned(size: int, alignment: int = ALIGNMENT) -> int:
-    return -(-size // alignment) * alignment
 
 
 def emit_handler(module: ir.Module, work: Work) -> None:
