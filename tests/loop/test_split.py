@@ -152,7 +152,7 @@ def test_explain_tells_all_of_it():
     assert told.runner == told.backward_runner == "xla"
     assert told.refusals["native"] == 'runner="xla" was asked for'
     text = str(told)
-    assert "before, all steps at once:" in text
+    assert "before, many steps at once: 1 dot_general\n" in text
     assert "1 gathered after the loop" in text
 
 
