@@ -122,7 +122,7 @@ def info() -> None:
     table.add_row("runners", ", ".join(RUNNERS))
     folder = cache.directory()
     sizes = [] if folder is None else [status.st_size for _, status in cache.files(folder)]
-    kept = f"{folder}: {len(sizes)} compiled loops, {sum(sizes) / 2**20:.1f} MB"
+    kept = f"{folder}: {len(sizes)} compiled loops, {sum(sizes) / 2**20:.1f} MiB"
     table.add_row("cache", kept if folder is not None else "off")
     Console(soft_wrap=True).print(table)
 
@@ -206,7 +206,7 @@ def convert(source: Path, target: Path, force: bool) -> None:
         write(str(target))
     except OSError as error:
         raise Mistake(f"Cannot write {str(target)!r}: {error.strerror or error}.") from None
-    print(f"Wrote the {what} to {target} ({target.stat().st_size / 2**20:.2f} MB).")
+    print(f"Wrote the {what} to {target} ({target.stat().st_size / 2**20:.2f} MiB).")
 
 
 def clear_cache() -> None:

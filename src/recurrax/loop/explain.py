@@ -212,6 +212,8 @@ def _scaled(number: float, base: int) -> str:
         if number < base or prefix == "T":
             break
         number /= base
+    if base == 1024 and prefix:
+        prefix = f"{prefix.upper()}i"
     return f"{number:.3g} {prefix}" if number else "0 "
 
 
