@@ -92,11 +92,14 @@ def test_clear_cache(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("RECURRAX_CACHE_DIR", str(folder))
     assert main(["clear-cache"]) == 0
     assert "no cache" in capsys.readouterr().out
-    folder.mkdir()
-    (folder / "one").write_bytes(b"code")
-    assert main(["clear-cache"]) == 0
-    assert "Removed 1" in capsys.readouterr().out
-    assert not folder.exists()
+    for others in ([], ["diary.txt"]):  # a folder that is not the cache's alone loses nothing else
+        folder.mkdir(exist_ok=True)
+        for name in ("recurrax_one", ".recurrax_two.begun", *others):
+            (folder / name).write_bytes(b"code")
+        assert main(["clear-cache"]) == 0
+        assert "Removed 2" in capsys.readouterr().out
+        assert folder.exists() == bool(others)
+    assert [file.name for file in folder.iterdir()] == others
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 """The command line: `recurrax`, or `python -m recurrax`."""
 
 import argparse
+import contextlib
 import importlib.metadata
 import platform
-import shutil
 import sys
 import zipfile
 from collections.abc import Callable, Sequence
@@ -121,9 +121,8 @@ def info() -> None:
     table.add_row("devices", ", ".join(str(device) for device in jax.devices()))
     table.add_row("runners", ", ".join(RUNNERS))
     folder = cache.directory()
-    files = [] if folder is None or not folder.is_dir() else [*folder.iterdir()]
-    size = sum(file.stat().st_size for file in files)
-    kept = f"{folder}: {len(files)} compiled loops, {size / 2**20:.1f} MB"
+    sizes = [] if folder is None else [status.st_size for _, status in cache.files(folder)]
+    kept = f"{folder}: {len(sizes)} compiled loops, {sum(sizes) / 2**20:.1f} MiB"
     table.add_row("cache", kept if folder is not None else "off")
     Console(soft_wrap=True).print(table)
 
@@ -207,7 +206,7 @@ def convert(source: Path, target: Path, force: bool) -> None:
         write(str(target))
     except OSError as error:
         raise Mistake(f"Cannot write {str(target)!r}: {error.strerror or error}.") from None
-    print(f"Wrote the {what} to {target} ({target.stat().st_size / 2**20:.2f} MB).")
+    print(f"Wrote the {what} to {target} ({target.stat().st_size / 2**20:.2f} MiB).")
 
 
 def clear_cache() -> None:
@@ -218,12 +217,15 @@ def clear_cache() -> None:
     if folder is None or not folder.is_dir():
         print("There is no cache.")
         return
-    number = len([*folder.iterdir()])
-    try:
-        shutil.rmtree(folder)
-    except OSError as error:
-        raise Mistake(f"Cannot remove {str(folder)!r}: {error.strerror or error}.") from None
-    print(f"Removed {number} compiled loops from {folder}.")
+    found = [Path(entry) for entry, _ in cache.files(folder)]
+    for file in found:
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise Mistake(f"Cannot remove {str(file)!r}: {error.strerror or error}.") from None
+    with contextlib.suppress(OSError):  # where something else lies in it
+        folder.rmdir()
+    print(f"Removed {len(found)} compiled loops from {folder}.")
 
 
 # ---------------------------------------------------------------------- the demo

@@ -269,8 +269,18 @@ class TestErrors:
         class NoCall:
             state_size = 3
 
+        class NoStart(NoSize):
+            def __init__(self):
+                self.state_size = 3
+
+        cell = NoSize()
         with pytest.raises(ValueError, match="no attribute state_size"):
-            layers.RNN(NoSize())
+            layers.RNN(cell)
+        cell.state_size = "3"
+        with pytest.raises(ValueError, match="must be a number of features"):
+            layers.RNN(cell)
+        with pytest.raises(RuntimeError, match=r"did not call super\(\).__init__"):
+            layers.RNN(NoStart())
         with pytest.raises(ValueError, match=r"a method call\(inputs, states\)"):
             layers.RNN([layers.LSTMCell(2), NoCall()])
         with pytest.raises(ValueError, match="got the class LSTMCell"):

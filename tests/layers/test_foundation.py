@@ -238,13 +238,33 @@ class TestErrors:
         with pytest.raises(ValueError, match="dropout to be a number from 0 to 1"):
             layers.GRU(4, dropout=1.5)
 
-    @pytest.mark.parametrize("ids", [[[3, 9]], [[-1, 2]]])
-    def test_ids_outside_the_table(self, ids):
-        with pytest.raises(ValueError, match="input_dim=5, so its inputs must be integers"):
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            (draw((2, 3, 5)).tolist(), "a list of numbers: pass np.asarray"),
+            ([[1, 2], [3]], "pad_sequences"),
+            ([draw((2, 3, 5))] * 2, "one array, but got a list of 2 arrays"),
+            (None, "one array, but got None"),
+            ("text", "got 'text' of type str"),
+        ],
+    )
+    def test_what_is_no_array(self, given, message):
+        for layer in (layers.LSTM(4), layers.Dense(4)):
+            with pytest.raises(ValueError, match=message):
+                layer(given)
+
+    @pytest.mark.parametrize(
+        ("ids", "mend"),
+        [([[3, 9]], "got 9: make .*input_dim=10"), ([[-1, 2]], "-1: mend"), ([[2.5]], "2.5: mend")],
+    )
+    def test_ids_outside_the_table(self, ids, mend):
+        with pytest.raises(ValueError, match=f"so its inputs must be integers.*{mend}"):
             layers.Embedding(5, 2)(np.array(ids))
 
     def test_weights_of_a_wrong_shape_change_nothing(self):
         layer = layers.Dense(3)
+        with pytest.raises(ValueError, match="before it is built"):
+            layer.set_weights([np.ones((4, 3)), np.ones(3)])
         layer(draw((2, 4)))
         before = layer.get_weights()
         with pytest.raises(ValueError, match=r"shape \(3,\).*\(4,\).*Nothing was changed"):

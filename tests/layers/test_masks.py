@@ -173,5 +173,7 @@ def test_a_mask_of_another_shape_is_an_error(shape):
     for make in RECURRENT.values():
         with pytest.raises(ValueError, match=r"mask of shape \(batch, timesteps\)"):
             make()(X, mask=mask)
+    with pytest.raises(ValueError, match=r"pass np\.asarray\(mask\)"):
+        layers.GRU(4)(X, mask=mask.tolist())
     with pytest.raises(ValueError, match="mask"):
         layers.TimeDistributed(layers.Dense(2))(X, mask=mask)

@@ -144,7 +144,7 @@ def test_fit_evaluate_and_predict_keep_states():
 class TestErrors:
     def test_initial_state_of_another_number_or_shape(self):
         layer = layers.LSTM(4)
-        with pytest.raises(ValueError, match=r"initial_state of 'lstm.*number, shape"):
+        with pytest.raises(ValueError, match=r"initial_state of 'lstm.*one array for each state"):
             layer(X, initial_state=[np.zeros((BATCH, 4))])
         with pytest.raises(ValueError, match=r"float32\(2, 4\)"):
             layer(X, initial_state=[np.zeros((BATCH, 5)), np.zeros((BATCH, 4))])

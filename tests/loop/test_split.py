@@ -1,5 +1,7 @@
 """What moves before the loop, stays inside, moves after it."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -152,8 +154,12 @@ def test_explain_tells_all_of_it():
     assert told.runner == told.backward_runner == "xla"
     assert told.refusals["native"] == 'runner="xla" was asked for'
     text = str(told)
-    assert "before, all steps at once:" in text
+    assert "before, many steps at once: 1 dot_general\n" in text
     assert "1 gathered after the loop" in text
+    assert f"kept for backward:          {told.kept_bytes} B\n" in text
+    assert "kept for backward:          1.5 KiB\n" in str(
+        dataclasses.replace(told, kept_bytes=1536)
+    )
 
 
 def test_explain_counts_segments():

@@ -250,8 +250,12 @@ class TestErrors:
 
     def test_what_is_no_symbolic_tensor(self):
         x = keras.Input((3,))
-        with pytest.raises(ValueError, match="expected symbolic tensors as outputs"):
+        with pytest.raises(ValueError, match="symbolic tensors as outputs, but got an array of"):
             keras.Model(x, np.ones(3))
+        with pytest.raises(ValueError, match="symbolic and holds no values"):
+            jax.numpy.tanh(x)
+        with pytest.raises(ValueError, match="expected a list of layers"):
+            keras.Sequential(layers.Dense(2))
         with pytest.raises(TypeError, match=r"symbolic and holds no values.*recurrax\.ops"):
             np.asarray(x)
         with pytest.raises(TypeError, match="no truth value"):
@@ -272,6 +276,12 @@ class TestErrors:
             model({"x": X})
         with pytest.raises(ValueError, match=r"input 's' to have shape \(None, 4\).*\(2, 3\)"):
             model([X, S[:, :3]])
+
+    def test_a_sequential_has_one_input(self):
+        model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
+        assert model([S]).shape == (2, 2)
+        with pytest.raises(ValueError, match="has one input, but got 2 arrays"):
+            model([S, S])
 
     def test_a_layer_used_before_it_is_built(self):
         with pytest.raises(ValueError, match="before it is built"):

@@ -146,3 +146,27 @@ def test_errors_name_the_mend():
         losses.SparseCategoricalCrossentropy()(ONE_HOT, PROBABILITIES)
     with pytest.raises(ValueError, match="hold class 5, but the output has 5 classes"):
         losses.SparseCategoricalCrossentropy().check_targets(CLASSES + 1, (None, 4, 5))
+    with pytest.raises(ValueError, match=r"hold 0.5, but sparse classes are integers"):
+        losses.SparseCategoricalCrossentropy().check_targets(np.full((3, 4), 0.5), (None, 4, 5))
+
+
+@pytest.mark.parametrize(
+    ("targets", "outputs", "mend"),
+    [
+        ((8, 2), (8, 1), "as many units"),
+        ((8, 10, 1), (8, 1), "return_sequences=True"),
+        ((8, 1), (8, 10, 1), "leave return_sequences out"),
+    ],
+)
+def test_targets_that_are_repeated_to_fit_are_warned_of(targets, outputs, mend):
+    """As in Keras, the numbers come out; nearly always a layer or a shape is wrong."""
+    with pytest.warns(UserWarning, match=mend):
+        losses.MeanSquaredError().check_targets(np.zeros(targets), outputs)
+
+
+def test_targets_that_do_not_fit_are_refused():
+    for targets, outputs in (((8,), (8, 5)), ((8, 4), (8, 5)), ((8, 10, 3), (8, 1))):
+        with pytest.raises(ValueError, match="must be equal"):
+            losses.MeanAbsoluteError().check_targets(np.zeros(targets), outputs)
+    for targets, outputs in (((8,), (8, 1)), ((8, 1), (8,)), ((8, 10), (8, 10, 1))):
+        losses.MeanAbsoluteError().check_targets(np.zeros(targets), outputs)

@@ -239,8 +239,10 @@ def test_errors_name_the_mend():
         optimizers.get("adamm")
     with pytest.raises(ValueError, match="Give one of clipnorm"):
         optimizers.Adam(clipnorm=1.0, clipvalue=1.0)
-    with pytest.raises(ValueError, match="has no argument learning_rat"):
+    with pytest.raises(ValueError, match="has no argument 'learning_rat'"):
         optimizers.Adam(learning_rat=1.0)
+    with pytest.raises(ValueError, match="It is called learning_rate"):
+        optimizers.Adam(lr=1.0)
     with pytest.raises(ValueError, match="learning_rate must be a number"):
         optimizers.Adam("fast")
     with pytest.raises(ValueError, match="is not one that mine was built with"):

@@ -42,6 +42,8 @@ def test_metrics_in_the_place_of_loss_weights_are_told_apart():
     model = keras.Sequential([keras.layers.Dense(1)])
     with pytest.raises(ValueError, match=r"metrics=\['mae'\]"):
         model.compile("adam", "mse", ["mae"])
+    with pytest.raises(ValueError, match=r"pass \['mae'\]"):
+        model.compile("adam", "mse", metrics="mae")
 
 
 def test_predict_needs_no_compile():

@@ -36,6 +36,8 @@ def test_pad_sequences_of_vectors_and_its_errors():
         utils.pad_sequences(vectors, dtype="float32"),
         keras.utils.pad_sequences(vectors, dtype="float32"),
     )
+    with pytest.warns(UserWarning, match="pass dtype='float32'"):
+        utils.pad_sequences([[1], [0.5, 2]])
     with pytest.raises(ValueError, match="steps of sequence 1 have shape"):
         utils.pad_sequences([np.ones((2, 3)), np.ones((2, 4))])
     with pytest.raises(ValueError, match="entry 1 is 5"):

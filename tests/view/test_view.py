@@ -121,6 +121,7 @@ def test_plot_states_and_gates(model):
         ({"layer": "uper"}, "upper"),
         ({"value": "forget"}, "forget_gate"),
         ({"sample": 2}, "the batch has 2 samples"),
+        ({"units": [0, 9]}, "There is no unit 9: layer 'lower' has units 0 to 3"),
     ],
 )
 def test_plot_states_says_what_is_wrong(model, options, message):
@@ -225,6 +226,8 @@ def test_page(model, tmp_path):
         view.page(model, texts, path, encode=lambda text: _x(len(text), 3), labels=["one"])
     with pytest.raises(ValueError, match="3 tokens"):
         view.page(model, ["abc"], path, encode=lambda text: _x(2, 3))
+    with pytest.raises(ValueError, match="pass encode="):
+        view.page(model, ["abc"], path)
     with pytest.raises(ValueError, match="at least one text"):
         view.page(model, [], path)
     with pytest.raises(ValueError, match="'en' and 'ko'"):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.layers import symbolic
+from recurrax.layers.call import require_initialised
 from recurrax.layers.cell import GatedCell
 from recurrax.layers.graph import SymbolicTensor
 from recurrax.layers.inference import infer
@@ -27,10 +28,18 @@ def check_cell(cell: Any) -> None:
             f"RNN expected a cell with a method call(inputs, states), but got {cell!r}, which has "
             "none: define `def call(self, inputs, states): return output, [new_state]`."
         )
-    if getattr(cell, "state_size", None) is None:
+    if isinstance(cell, Layer):
+        require_initialised(cell)
+    size = getattr(cell, "state_size", None)
+    if size is None:
         raise ValueError(
             f"The cell {cell!r} has no attribute state_size: set self.state_size in its __init__ "
             "to the number of features of its state, or to a list of them."
+        )
+    if isinstance(size, str):
+        raise ValueError(
+            f"The cell {cell!r} has state_size={size!r}: it must be a number of "
+            "features, or a list of them, one for each state."
         )
 
 
@@ -103,6 +112,11 @@ def match_states(new: Any, old: list[Any], what: str) -> list[Any]:
     same = len(new_leaves) == len(old_leaves) and all(
         jnp.shape(n) == jnp.shape(o) for n, o in zip(new_leaves, old_leaves, strict=True)
     )
+    if not same and what.startswith("initial_state"):
+        raise ValueError(
+            f"The {what} holds {text(new_leaves)}, but {text(old_leaves)} was expected: pass a "
+            "list of one array for each state."
+        )
     if not same:
         raise ValueError(
             f"The {what} are {text(new_leaves)}, but {text(old_leaves)} were expected: states keep "

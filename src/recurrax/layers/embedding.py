@@ -75,12 +75,20 @@ class Embedding(Layer):
             low = high = ids.item()
         else:
             low, high = ids.min(initial=0), ids.max(initial=0)
-        if low < 0 or high >= self.input_dim:
-            raise ValueError(
-                f"Embedding {self.name!r} has input_dim={self.input_dim}, so its inputs must be "
-                f"integers from 0 to {self.input_dim - 1}, but got {low if low < 0 else high}: "
-                f"make the layer with input_dim={int(high) + 1}, or mend the data."
+        if low < 0 or high >= self.input_dim or (ids.dtype.kind == "f" and (ids % 1).any()):
+            raise self._outside(ids)
+
+    def _outside(self, ids: np.ndarray) -> ValueError:
+        low, high = ids.min(), ids.max()
+        head = (
+            f"Embedding {self.name!r} has input_dim={self.input_dim}, so its inputs must be "
+            f"integers from 0 to {self.input_dim - 1}, but got "
+        )
+        if low >= 0 and high >= self.input_dim:
+            return ValueError(
+                f"{head}{high}: make the layer with input_dim={int(high) + 1}, or mend the data."
             )
+        return ValueError(f"{head}{low if low < 0 else ids[ids % 1 != 0][0]}: mend the data.")
 
     def call(self, inputs: Num[Array, "*batch"]) -> Float[Array, "*batch features"]:
         ids = inputs if jnp.issubdtype(inputs.dtype, jnp.integer) else inputs.astype(jnp.int32)

@@ -48,8 +48,11 @@ class SymbolicTensor:
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise self._no_values()
 
-    def __jax_array__(self) -> Any:
-        raise self._no_values()
+    @property
+    def __jax_array__(
+        self,
+    ) -> Any:  # JAX asks for it, and would put words of its own for TypeErrors
+        raise ValueError(str(self._no_values()))
 
     def __bool__(self) -> bool:
         raise TypeError(

@@ -15,10 +15,14 @@ def one_mask(mask: Any) -> Array | None:
 
 def check_mask(mask: Any, shape: tuple[int, ...], name: str) -> None:
     """Raise ValueError where a mask is not boolean-like of shape (batch, timesteps)."""
-    if mask is not None and tuple(mask.shape) != tuple(shape):
+    if mask is None:
+        return
+    head = f"Layer {name!r} expected a mask of shape (batch, timesteps) = {tuple(shape)}, but got "
+    if not hasattr(mask, "shape"):
+        raise ValueError(f"{head}no array: pass np.asarray(mask).")
+    if tuple(mask.shape) != tuple(shape):
         raise ValueError(
-            f"Layer {name!r} expected a mask of shape (batch, timesteps) = {tuple(shape)}, but got "
-            f"shape {tuple(mask.shape)}: pass one boolean for each step of each sample."
+            f"{head}shape {tuple(mask.shape)}: pass one boolean for each step of each sample."
         )
 
 

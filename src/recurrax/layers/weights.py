@@ -155,6 +155,8 @@ class WeightHolder:
             ValueError: another number of weights, or another shape.
         """
         variables = self.weights
+        if not variables and len(weights):
+            self._require_built("given weights")
         if len(variables) != len(weights):
             raise ValueError(
                 f"Layer {self.name!r} has {len(variables)} weights, but set_weights() got "

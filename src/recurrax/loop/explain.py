@@ -16,6 +16,9 @@ from recurrax.loop import segments as _segments
 class Explanation:
     """What a loop does where, what it costs, and who runs it. `print` it, or read its fields.
 
+    It tells of the loop that training runs. Where no gradient is wanted, a layer's native kernel
+    takes the products `before` the loop too, and multiplies a few steps at a time.
+
     Attributes:
         length: number of steps.
         once: operations on weights alone, done once: each name, and how often it occurs.
@@ -58,7 +61,7 @@ class Explanation:
         cut = f" in {self.segments} segments" if self.segments else ""
         rows = [
             ("once, on weights alone", _listed(self.once)),
-            ("before, all steps at once", _listed(self.before)),
+            ("before, many steps at once", _listed(self.before)),
             ("inside, step by step", _listed(self.inside)),
             ("after, all steps at once", _listed(self.after)),
             ("arithmetic inside", f"{_scaled(self.flops_per_step, 1000)}FLOP a step"),
@@ -76,7 +79,7 @@ class Explanation:
             ("forward runner", _chosen(self.runner, self.refusals)),
             ("backward runner", _chosen(self.backward_runner, self.backward_refusals)),
         ]
-        lines = [f"  {title + ':':<27}{text}" for title, text in rows]
+        lines = [f"  {title + ':':<28}{text}" for title, text in rows]
         return "\n".join([f"A loop of {self.length} steps{cut}", *lines])
 
 
@@ -209,6 +212,8 @@ def _scaled(number: float, base: int) -> str:
         if number < base or prefix == "T":
             break
         number /= base
+    if base == 1024 and prefix:
+        prefix = f"{prefix.upper()}i"
     return f"{number:.3g} {prefix}" if number else "0 "
 
 

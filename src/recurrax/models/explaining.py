@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 
+from recurrax.layers.checks import positive_int
 from recurrax.layers.explained import explaining
 from recurrax.loop import Explanation
 from recurrax.variable import StatelessScope
@@ -20,8 +21,11 @@ def explain_model(model: Any, batch_size: int, timesteps: int) -> Explanations:
     """Explain the loops of `model` for inputs of this size, without running them.
 
     Raises:
-        ValueError: the model's inputs are not known, or no layer is recurrent.
+        ValueError: the model's inputs are not known, no layer is recurrent, or a size is not
+            positive.
     """
+    for name, number in (("batch_size", batch_size), ("timesteps", timesteps)):
+        positive_int(number, name, "explain()")
     symbols = model.inputs if model.built else None
     if not symbols:
         raise ValueError(

@@ -63,7 +63,7 @@ class Functional(Model):
                 if not is_symbolic(leaf):
                     raise ValueError(
                         f"Model {self.name!r} expected symbolic tensors as {what}, but got "
-                        f"{leaf!r}: begin with Input(shape) and call layers on it."
+                        f"{_shown(leaf)}: begin with Input(shape) and call layers on it."
                     )
             if not jax.tree.leaves(tree):
                 raise ValueError(f"Model {self.name!r} expected {what}, but got {tree!r}.")
@@ -246,3 +246,8 @@ class Functional(Model):
 
 def _takes_training(layer: Any) -> bool:
     return signature_of(type(layer)).takes_training
+
+
+def _shown(leaf: Any) -> str:
+    shape = getattr(leaf, "shape", None)
+    return repr(leaf) if shape is None else f"an array of shape {tuple(shape)}"

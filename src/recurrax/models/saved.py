@@ -53,7 +53,7 @@ class Saved:
             format: "onnx".
 
         Raises:
-            ImportError: the package `onnx` is missing (`pip install "recurrax[onnx]"`).
+            ImportError: the package `onnx` is missing (`pip install onnx`).
             ValueError: another format, or a model that cannot be exported.
         """
         if format != "onnx":

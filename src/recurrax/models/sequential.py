@@ -38,6 +38,11 @@ class Sequential(Model):
         super().__init__(trainable=trainable, name=name)
         self._layers: list[Layer] = []
         self._symbolic: list[Any] = []
+        if isinstance(layers, Layer):
+            raise ValueError(
+                f"Sequential {self.name!r} expected a list of layers, but got {layers!r}: pass "
+                "[...] around it."
+            )
         for layer in layers or ():
             self._append(layer)
         self._build_early()
@@ -197,11 +202,22 @@ class Sequential(Model):
             self.layers[0].check_values(inputs)  # pyright: ignore[reportAttributeAccessIssue]
 
     def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
+        if isinstance(inputs, list | tuple | dict) and is_symbolic(self.input):
+            inputs = self._single(inputs)
         if mask is not None:
             set_mask(inputs, mask)
         for layer in self.layers:
             inputs = layer(inputs, training=training)
         return inputs
+
+    def _single(self, inputs: Any) -> Any:
+        leaves = jax.tree.leaves(inputs)
+        if len(leaves) != 1:
+            raise ValueError(
+                f"Sequential {self.name!r} has one input, but got {len(leaves)} arrays: for "
+                "several inputs build a functional Model(inputs, outputs)."
+            )
+        return leaves[0]
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         return None  # the last layer has put it on the output

@@ -94,7 +94,7 @@ def sparse_categorical_crossentropy(
     target, output = jnp.asarray(target), jnp.asarray(output)
     if target.ndim == output.ndim and target.shape[-1] == 1:
         target = jnp.squeeze(target, axis=-1)
-    classes = tuple(np.delete(np.asarray(output.shape, int), axis))
+    classes = tuple(np.delete(np.asarray(output.shape, int), axis).tolist())
     if output.ndim < 1 or target.shape != classes:
         raise ValueError(
             f"target has shape {target.shape} and output {output.shape}: target's must be "

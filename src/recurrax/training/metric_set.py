@@ -36,7 +36,10 @@ class MetricSet(Metric):
         super().__init__(name="compile_metrics")
         for given in (metrics, weighted_metrics):
             if given is not None and not isinstance(given, list | tuple | dict):
-                raise ValueError(f"metrics must be a list or a dictionary, but it is {given!r}.")
+                raise ValueError(
+                    "metrics must be a list or a dictionary, but it is "
+                    f"{given!r}: pass [{given!r}]."
+                )
             for leaf in jax.tree.leaves(given):
                 _check(leaf)
         self._given = (metrics, weighted_metrics)

@@ -1,5 +1,6 @@
 """`pad_sequences`: sequences of different lengths as one array."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,12 +44,16 @@ def pad_sequences(
     step_shape = next((np.asarray(s).shape[1:] for s in sequences if len(s)), ())
     if maxlen is None:
         maxlen = max((len(s) for s in sequences), default=0)
+    cut = False
     padded = np.full((len(sequences), maxlen, *step_shape), value, dtype=dtype)
     for i, sequence in enumerate(sequences):
         if not len(sequence) or not maxlen:
             continue
         kept = sequence[-maxlen:] if truncating == "pre" else sequence[:maxlen]
-        kept = np.asarray(kept, dtype=dtype)
+        given = np.asarray(kept)
+        kept = given.astype(dtype)
+        if given.dtype.kind == "f" and kept.dtype.kind in "iu" and (given != kept).any():
+            cut = True  # from what was a fraction
         if kept.shape[1:] != step_shape:
             raise ValueError(
                 f"The steps of sequence {i} have shape {kept.shape[1:]}, but those of the first "
@@ -56,4 +61,10 @@ def pad_sequences(
             )
         where = slice(maxlen - len(kept), None) if padding == "pre" else slice(len(kept))
         padded[i, where] = kept
+    if cut:
+        warnings.warn(
+            f"pad_sequences was given fractions, which dtype={dtype!r} cuts off: pass "
+            "dtype='float32'.",
+            stacklevel=2,
+        )
     return padded

@@ -29,7 +29,7 @@ def new_figure(width: float, height: float) -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
-            "The pictures of recurrax.view need matplotlib: pip install 'recurrax[plot]'."
+            "The pictures of recurrax.view need matplotlib: pip install matplotlib."
         ) from error
     # A notebook shows a returned figure by itself; one known to pyplot it would show twice.
     make = Figure if "inline" in matplotlib.get_backend() else pyplot.figure

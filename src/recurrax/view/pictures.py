@@ -76,6 +76,12 @@ def _picture(
     sample = drawing.one_sample(sample, size)
     flat = {name: value[sample].reshape(steps, -1) for name, value in values.items()}
     if units is not None:
+        count = min(value.shape[1] for value in flat.values())
+        outside = [unit for unit in units if not -count <= unit < count]
+        if outside:
+            raise ValueError(
+                f"There is no unit {outside[0]}: layer {layer!r} has units 0 to {count - 1}."
+            )
         flat = {name: value[:, list(units)] for name, value in flat.items()}
     beyond = any(np.abs(value).max() > limit for value in flat.values())
 

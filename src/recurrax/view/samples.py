@@ -88,6 +88,11 @@ class Shown:
             inputs = [np.asarray(x) for x in given]
         if not any(x.ndim > 0 and len(x) > 0 for x in inputs):
             shapes = ", ".join(str(x.shape) for x in inputs)
+            if any(x.dtype.kind == "U" for x in inputs):
+                raise ValueError(
+                    f"Sample {number} is a text, but page() was not told how the model reads it: "
+                    "pass encode=, a function from a text to an array (timesteps, ...)."
+                )
             raise ValueError(
                 f"Sample {number} has shape {shapes}: page() expected (timesteps, ...), at least "
                 "one step."

@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -167,6 +168,35 @@ def test_writers_at_once_leave_a_whole_file(folder):
         list(pool.map(lambda code: cache.store("kernel", code), codes))
     assert cache.load("kernel") in codes
     assert [p.name for p in folder.iterdir()] == ["kernel"]
+
+
+def test_what_was_unused_for_longest_goes(folder, monkeypatch):
+    """And what a killed writer has begun, but not what one may still be writing."""
+    names = [f"recurrax_{k}" for k in range(5)]
+    begun, stale = ".recurrax_a.begun", ".recurrax_b.begun"
+    for name in names:
+        cache.store(name, bytes(100))
+    for name in (begun, stale, "diary.txt"):
+        (folder / name).write_bytes(bytes(1000))
+    hours = {names[0]: 300, names[1]: 200, names[2]: 100, names[3]: 50, stale: 2, "diary.txt": 9999}
+    for name, age in hours.items():
+        when = time.time() - 3600 * age
+        os.utime(folder / name, (when, when))
+    assert cache.load(names[0]) == bytes(100)  # so it is used now
+    one = (folder / names[0]).stat().st_size
+    monkeypatch.setattr(cache, "LIMIT", 3 * one)
+    cache.sweep(folder)
+    left = {path.name for path in folder.iterdir()}
+    assert left == {names[0], names[3], names[4], begun, "diary.txt"}
+
+
+def test_the_folder_does_not_grow_for_ever(folder, monkeypatch):
+    monkeypatch.setattr(cache, "LIMIT", 10_000)
+    for k in range(1000):
+        cache.store(f"recurrax_{k}", b"code")
+    held = sum(path.stat().st_size for path in folder.iterdir())
+    assert held < 10_000 + 60 * 500  # the limit, and what is stored between two sweeps
+    assert cache.load("recurrax_999") == b"code"
 
 
 def test_the_name_tells_the_processor_and_the_body():

@@ -3,7 +3,8 @@
 A file holds a magic word, the SHA-256 of its name and of what follows, and the object code. Its
 name tells the body, the shapes, the processor and the compiler's version. Writers write beside it
 and rename: readers see a whole file or none. Anything that does not fit its checksum is as good as
-absent.
+absent. Beyond a limit, what was not used for longest goes; any process may remove any file at any
+time, since all that another one loses is the time to compile it anew.
 """
 
 import contextlib
@@ -14,9 +15,14 @@ import os
 import pathlib
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 
 log = logging.getLogger(__name__)
+PREFIX = "recurrax_"  # of every name
+LIMIT = 256 << 20  # bytes of all files together
 _MAGIC = b"recurrax kernel 2\n"
+_HOUR, _DAY = 3600, 86400
 
 
 def directory() -> pathlib.Path | None:
@@ -46,14 +52,20 @@ def load(name: str) -> bytes | None:
     folder = directory()
     if folder is None:
         return None
+    path = folder / name
     try:
-        held = (folder / name).read_bytes()
+        with path.open("rb") as file:
+            held = file.read()
+            used = os.fstat(file.fileno()).st_mtime
     except OSError:
         return None
+    if time.time() - used > _DAY:
+        with contextlib.suppress(OSError):  # a folder that may only be read
+            os.utime(path)
     start = len(_MAGIC) + 32
     code = held[start:]
     if held[: len(_MAGIC)] != _MAGIC or _digest(name, code) != held[len(_MAGIC) : start]:
-        log.warning("%s is damaged, compiling anew", folder / name)
+        log.warning("%s is damaged, compiling anew", path)
         return None
     return code
 
@@ -75,11 +87,43 @@ def store(name: str, code: bytes) -> None:
     except OSError as error:
         _not_kept(folder, error.strerror or str(error))
         return
+    digest = _digest(name, code)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(_MAGIC + _digest(name, code) + code)
+            file.write(_MAGIC + digest + code)
         os.replace(temporary, folder / name)
     except OSError as error:
         _not_kept(folder, error.strerror or str(error))
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+    if digest[0] < 2:  # one kernel in 128: to look at all files is dearer than to write one
+        sweep(folder)
+
+
+def files(folder: pathlib.Path) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
+    """The files of this cache in `folder`, those that writers have begun among them."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith((PREFIX, f".{PREFIX}")):
+                with contextlib.suppress(OSError):  # another process has removed it
+                    yield entry, entry.stat(follow_symlinks=False)
+
+
+def sweep(folder: pathlib.Path) -> None:
+    """Remove what killed writers have left, and the kernels unused for longest beyond `LIMIT`."""
+    kernels = []
+    for entry, status in files(folder):
+        if entry.name.startswith(PREFIX):
+            kernels.append((status.st_mtime, status.st_size, entry.path))
+        elif time.time() - status.st_mtime > _HOUR:
+            _remove(entry.path)
+    room = LIMIT
+    for _, size, path in sorted(kernels, reverse=True):
+        room -= size
+        if room < 0:
+            _remove(path)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)

@@ -57,7 +57,7 @@ def _compiler_version() -> str:
 def fingerprint(*parts: object) -> str:
     """A name for generated code: equal parts, the same processor and compiler, the same name."""
     digest = hashlib.sha256(repr((_compiler_version(), *parts)).encode())
-    return f"recurrax_{digest.hexdigest()[:32]}"
+    return f"{cache.PREFIX}{digest.hexdigest()[:32]}"
 
 
 def ensure(name: str, target: Target, build: Callable[[], ir.Module]) -> None:

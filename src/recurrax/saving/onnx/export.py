@@ -76,9 +76,7 @@ def _onnx() -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise ImportError(
-            "Exporting to ONNX needs the package onnx: pip install 'recurrax[onnx]'."
-        ) from error
+        raise ImportError("Exporting to ONNX needs the package onnx: pip install onnx.") from error
     return onnx
 
 

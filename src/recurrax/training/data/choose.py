@@ -47,7 +47,9 @@ def choose_source(
     if x is None:
         raise ValueError("x is missing: pass arrays, or something that gives batches.")
     if not gives_batches(x):
-        return ArraySource(x, y, sample_weight, batch_size or 32, shuffle, class_weight)
+        return ArraySource(
+            x, y, sample_weight, 32 if batch_size is None else batch_size, shuffle, class_weight
+        )
     kind = type(x).__name__
     for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
         if value is not None:

@@ -88,7 +88,8 @@ class ArraySource(Source):
         if len(set(lengths.values())) > 1:
             found = ", ".join(f"{name}: {length}" for name, length in lengths.items())
             raise ValueError(
-                f"x, y and sample_weight must have the same number of samples, but have {found}."
+                "x, y and sample_weight must have the same number of samples, but have "
+                f"{found:.300}.{_mend(self.x)}"
             )
         if not next(iter(lengths.values())):
             raise ValueError("x holds no samples (length 0): give at least one.")
@@ -117,6 +118,16 @@ class ArraySource(Source):
     def last_batch_size(self) -> int:
         """Samples in the last batch of an epoch."""
         return self.num_samples - (self.num_batches or 1) * self.batch_size + self.batch_size
+
+
+def _mend(x: Any) -> str:
+    if not isinstance(x, list):
+        return ""
+    return (
+        " A list holds one array for each input of the model: make one array of samples with "
+        "np.stack(x), or with recurrax.utils.pad_sequences(x, dtype='float32') where they differ "
+        "in length."
+    )
 
 
 class IterableSource(Source):

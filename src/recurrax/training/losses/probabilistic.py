@@ -258,6 +258,12 @@ class SparseCategoricalCrossentropy(FunctionLoss):
             return
         ignored = self.arguments["ignore_class"]
         wrong = (y_true < 0) | (y_true >= classes)
+        if y_true.dtype.kind == "f" and (y_true % 1).any():
+            raise ValueError(
+                f"The labels hold {y_true[y_true % 1 != 0].flat[0]:g}, but sparse classes are "
+                f"integers, 0 to {classes - 1}: for numbers use mse, for probabilities "
+                "categorical_crossentropy."
+            )
         if ignored is not None:
             wrong &= y_true != ignored
         if wrong.any():

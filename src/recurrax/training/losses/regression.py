@@ -1,5 +1,6 @@
 """Losses between numbers: each function takes `(..., d)` twice and returns `(...)`."""
 
+import warnings
 from typing import Any
 
 import jax
@@ -71,43 +72,72 @@ def log_cosh(y_true: Any, y_pred: Any) -> Array:
     return jnp.mean(error + jax.nn.softplus(-2.0 * error) - float(np.log(2.0)), axis=-1)
 
 
+class NumberLoss(FunctionLoss):
+    """A loss between numbers: targets have the shape of the outputs."""
+
+    def check_targets(self, y_true: Any, output_shape: tuple[int | None, ...]) -> None:
+        """Refuse targets that do not fit, and warn of those that are only repeated to fit."""
+        shapes = [(1, *shape[1:]) for shape in (np.shape(y_true), output_shape)]
+        structs = [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
+        target, output = (x.shape for x in jax.eval_shape(same_rank, *structs))
+        if target == output:
+            return
+        told, came = (f"({', '.join(map(str, ['batch', *shape[1:]]))})" for shape in shapes)
+        text = f"{self.name} compares targets of shape {told} with outputs of shape {came}"
+        mend = "give the last layer as many units as a target has numbers, or reshape y"
+        if len(shapes[0]) > max(len(shapes[1]), 2):
+            mend = (
+                "for an output at every step, give the last recurrent layer return_sequences=True"
+            )
+        elif len(shapes[1]) > max(len(shapes[0]), 2):
+            mend = (
+                "for one output a sequence, leave return_sequences out of the last recurrent layer"
+            )
+        fit = len(target) == len(output) and all(
+            1 in sizes or len(set(sizes)) == 1 for sizes in zip(target, output, strict=True)
+        )
+        if not fit:
+            raise ValueError(f"{text}, but they must be equal: {mend}.")
+        warnings.warn(f"{text}, and repeats one to fit the other: {mend}.", stacklevel=6)
+
+
 @serializable("keras.losses")
-class MeanSquaredError(FunctionLoss):
+class MeanSquaredError(NumberLoss):
     """`mean((y_true - y_pred)²)`."""
 
     function = staticmethod(mean_squared_error)
 
 
 @serializable("keras.losses")
-class MeanAbsoluteError(FunctionLoss):
+class MeanAbsoluteError(NumberLoss):
     """`mean(|y_true - y_pred|)`."""
 
     function = staticmethod(mean_absolute_error)
 
 
 @serializable("keras.losses")
-class MeanAbsolutePercentageError(FunctionLoss):
+class MeanAbsolutePercentageError(NumberLoss):
     """`100 * mean(|(y_true - y_pred) / y_true|)`."""
 
     function = staticmethod(mean_absolute_percentage_error)
 
 
 @serializable("keras.losses")
-class MeanSquaredLogarithmicError(FunctionLoss):
+class MeanSquaredLogarithmicError(NumberLoss):
     """`mean((log(y_true + 1) - log(y_pred + 1))²)`."""
 
     function = staticmethod(mean_squared_logarithmic_error)
 
 
 @serializable("keras.losses")
-class LogCosh(FunctionLoss):
+class LogCosh(NumberLoss):
     """`mean(log(cosh(y_pred - y_true)))`."""
 
     function = staticmethod(log_cosh)
 
 
 @serializable("keras.losses")
-class Huber(FunctionLoss):
+class Huber(NumberLoss):
     """Squared error up to `delta`, absolute error beyond it.
 
     Huber, "Robust Estimation of a Location Parameter", 1964.
@@ -126,7 +156,7 @@ class Huber(FunctionLoss):
 
 
 @serializable("keras.losses")
-class CosineSimilarity(FunctionLoss):
+class CosineSimilarity(NumberLoss):
     """The negative cosine between the vectors along `axis`."""
 
     function = staticmethod(cosine_similarity)

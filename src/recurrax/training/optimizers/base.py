@@ -1,5 +1,6 @@
 """What an optimizer is: an update rule in optax's form, its state in variables in Keras's order."""
 
+import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from jax import Array
 
 from recurrax.dtypes import floatx
 from recurrax.naming import auto_name
-from recurrax.registry import deserialize, serialize
+from recurrax.registry import deserialize, nearest, serialize
 from recurrax.training.optimizers.clipping import clip
 from recurrax.training.schedules import LearningRateSchedule
 from recurrax.variable import Variable
@@ -75,7 +76,10 @@ class Optimizer:
                 "learning_rate=optimizers.schedules.InverseTimeDecay(...)."
             )
         if unknown:
-            raise ValueError(f"{type(self).__name__} has no argument {', '.join(unknown)}.")
+            name = next(iter(unknown))
+            known = inspect.signature(type(self)).parameters
+            hint = " It is called learning_rate." if name == "lr" else nearest(name, known)
+            raise ValueError(f"{type(self).__name__} has no argument {name!r}.{hint}")
         if sum(clip is not None for clip in (clipnorm, clipvalue, global_clipnorm)) > 1:
             raise ValueError(
                 "Give one of clipnorm, clipvalue and global_clipnorm, but they are "
