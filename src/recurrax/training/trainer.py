@@ -14,13 +14,13 @@ from recurrax.training.data import (
     Source,
     choose_source,
     length_of,
-    pack,
     split_off,
     to_arrays,
 )
 from recurrax.training.metric_set import MetricSet
 from recurrax.training.step import Watch
 from recurrax.training.steps import Steps
+from recurrax.utils.batches import pack_x_y_sample_weight as pack
 
 
 class Trainer(Steps):
