@@ -21,9 +21,9 @@ def _cast(x: Any, dtype: Any) -> Array:
     return jnp.asarray(x).astype(jnp.bool_ if dtype == "bool" else dtype)
 
 
-def _convert_to_tensor(x: Any, dtype: Any = None, sparse: Any = None) -> Array:
+def _convert_to_tensor(x: Any, dtype: Any = None, sparse: Any = None, ragged: Any = None) -> Array:
     """`x` as a JAX array; Python floats become float32."""
-    del sparse
+    del sparse, ragged
     return jnp.asarray(x, dtype=dtype)
 
 
