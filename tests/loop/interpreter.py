@@ -12,6 +12,8 @@ import numpy as np
 import scipy.special
 from jax.extend.core import ClosedJaxpr, Literal
 
+from recurrax.loop import jaxprs, together
+
 _CALLS = {"jit": "jaxpr", "custom_jvp_call": "call_jaxpr", "remat2": "jaxpr"}
 _LOOPS = ("scan", "loop")
 _KNOWN = ("bool", "int32", "int64", "uint32", "float32", "float64")
@@ -34,6 +36,16 @@ def run(function, *args, **options):
     return traced(function, *args)(**options)
 
 
+def opened(closed):
+    """A program with its parts in the place of all that is held together until lowering."""
+
+    def rule(eqn, operands):
+        parts = together.parts(eqn)
+        return None if parts is None else jaxprs.called(parts, operands, rule)
+
+    return jax.make_jaxpr(lambda *args: jaxprs.called(closed, args, rule))(*closed.in_avals)
+
+
 def _evaluate(closed, args, loops):
     closed = closed if isinstance(closed, ClosedJaxpr) else ClosedJaxpr(closed, [])
     jaxpr = closed.jaxpr
@@ -44,8 +56,12 @@ def _evaluate(closed, args, loops):
 
     for eqn in jaxpr.eqns:
         name, params, operands = eqn.primitive.name, eqn.params, [read(a) for a in eqn.invars]
+        parts = together.parts(eqn)
         if name in _CALLS:
             outputs = _evaluate(params[_CALLS[name]], operands, loops)
+        elif parts is not None:
+            outputs = loops.at_once(eqn, operands) if hasattr(loops, "at_once") else None
+            outputs = _evaluate(parts, operands, loops) if outputs is None else outputs
         elif name in _LOOPS:
             outputs = loops(operands, **params) if name == "loop" else None
             outputs = _loop(operands, loops, **params) if outputs is None else outputs

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from interpreter import opened
 from recurrences import assert_same, lstm
 
 import recurrax
@@ -15,7 +16,7 @@ def loops_of(f, w, init, xs):
         last, ys = recurrax.scan(lambda c, x: f(w, c, x), init, xs)
         return sum(jnp.sin(leaf).sum() for leaf in jax.tree.leaves((last, ys)))
 
-    closed = jax.make_jaxpr(jax.grad(loss, argnums=(0, 1, 2)))(w, init, xs)
+    closed = opened(jax.make_jaxpr(jax.grad(loss, argnums=(0, 1, 2)))(w, init, xs))
     return [eqn.params["jaxpr"] for eqn in closed.eqns if eqn.primitive.name == "loop"]
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from interpreter import opened
 from recurrences import assert_same, lstm
 
 import recurrax
@@ -27,7 +28,7 @@ def lstm_arguments():
 
 
 def program_of(loss, *args):
-    closed = jax.make_jaxpr(jax.grad(loss, argnums=(0, 1, 2)))(*args)
+    closed = opened(jax.make_jaxpr(jax.grad(loss, argnums=(0, 1, 2)))(*args))
     loops = [eqn for eqn in closed.eqns if eqn.primitive.name == "loop"]
     return closed, loops
 
@@ -69,7 +70,7 @@ def test_forward_keeps_the_sum_of_the_products_and_the_carry():
 
 def test_inference_keeps_nothing():
     w, init, xs = lstm_arguments()
-    closed = jax.make_jaxpr(lambda w: recurrax.scan(lstm(w), init, xs))(w)
+    closed = opened(jax.make_jaxpr(lambda w: recurrax.scan(lstm(w), init, xs))(w))
     (eqn,) = [e for e in closed.eqns if e.primitive.name == "loop"]
     assert len(eqn.outvars) == 2 + 1
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from interpreter import opened
 
 import recurrax
 from recurrax.loop.turned import turned
@@ -53,7 +54,7 @@ def given():
 
 def loops(closed):
     """The bodies of all loops in a program."""
-    for eqn in closed.jaxpr.eqns:
+    for eqn in opened(closed).eqns:
         if eqn.primitive.name == "loop":
             yield eqn.params["jaxpr"]
         for inner in eqn.params.values():

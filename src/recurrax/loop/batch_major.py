@@ -14,18 +14,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.core import Tracer
-from jax.extend.core import Literal, Primitive, Var
-from jax.interpreters import ad, batching, mlir
+from jax.extend.core import Literal, Var
 
-from recurrax.loop import jaxprs, look_ups, plan, products, split
+from recurrax.loop import jaxprs, look_ups, plan, split, together
 from recurrax.loop.body import Body, Feed
 from recurrax.loop.primitive import depends
 from recurrax.loop.step import Step
 
 _Product = tuple[Var, Var | None, bool]
-
-batch_major_p = Primitive("loop_batch_major")
-batch_major_p.multiple_results = True
 
 
 def swapped(x: Any) -> Any:
@@ -80,20 +76,18 @@ def _feeds(parts: split.Split) -> list[_Product] | None:
 
     None where there is other work before the loop, or any after it.
     """
+    if parts.ahead.jaxpr.eqns or parts.after.jaxpr.eqns:
+        return None
     jaxpr = parts.step.jaxpr.jaxpr
     first_x = parts.step.num_consts + parts.step.num_carry
     found: dict[Var, _Product] = {x: (x, None, False) for x in jaxpr.invars[first_x:]}
-    own = set(found)
-    for eqn in parts.before.jaxpr.eqns:
-        if not products.is_plain(eqn):
+    for made, fold in parts.feeds.items():
+        if jaxprs.aval(fold.x).ndim != 2:
             return None
-        x, weight = eqn.invars
-        if x not in own or parts.kinds[weight] != split.Kind.CONST or jaxprs.aval(x).ndim != 2:
-            return None
-        found[eqn.outvars[0]] = (x, weight, products.weight_is_transposed(eqn))
+        found[made] = (fold.x, fold.weight, fold.transposed)
     made = set(parts.core_ys)
     ys = jaxpr.outvars[parts.step.num_carry :]
-    if parts.after.jaxpr.eqns or any(isinstance(y, Literal) or y not in made for y in ys):
+    if any(isinstance(y, Literal) or y not in made for y in ys):
         return None
     return [found[x] for x in parts.core_xs] or None
 
@@ -142,11 +136,6 @@ def _as_a_whole(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, ru
     return [*carry, *(env[y] for y in parts.step.jaxpr.jaxpr.outvars[num_carry:])]
 
 
-def _run(*args, **params):
-    found = _as_a_whole(*args, **params)
-    return _in_parts(*args, **params) if found is None else found
-
-
 def _abstract_eval(*_, jaxpr, num_carry, length, **params):
     del params
     avals = [jaxprs.strong(a) for a in jaxpr.out_avals]
@@ -154,34 +143,11 @@ def _abstract_eval(*_, jaxpr, num_carry, length, **params):
     return [*avals[:num_carry], *(a.update(shape=(*a.shape[1::-1], *a.shape[2:])) for a in ys)]
 
 
-def _jvp(primals, tangents, **params):
-    moving = [i for i, t in enumerate(tangents) if type(t) is not ad.Zero]
-
-    def of_moving(*values):
-        args = list(primals)
-        for i, value in zip(moving, values, strict=True):
-            args[i] = value
-        return _in_parts(*args, **params)
-
-    return jax.jvp(of_moving, [primals[i] for i in moving], [tangents[i] for i in moving])
+def _batched(given, *, jaxpr, num_consts, num_carry, **params):
+    del params
+    return depends(jaxpr.jaxpr, given, num_consts, num_carry)[1]
 
 
-def _batch(axis, args, dims, **params):
-    counts = params["num_consts"], params["num_carry"]
-    _, batched = depends(params["jaxpr"].jaxpr, [d is not None for d in dims], *counts)
-    outputs = jax.vmap(
-        functools.partial(_in_parts, **params),
-        in_axes=tuple(dims),
-        out_axes=[0 if b else None for b in batched],
-        axis_name=axis.name,
-        axis_size=axis.size,
-        spmd_axis_name=axis.spmd_name,
-    )(*args)
-    return outputs, [0 if b else None for b in batched]
-
-
-batch_major_p.def_abstract_eval(_abstract_eval)
-batch_major_p.def_impl(_in_parts)
-mlir.register_lowering(batch_major_p, mlir.lower_fun(_run))
-batching.fancy_primitive_batchers[batch_major_p] = _batch
-ad.primitive_jvps[batch_major_p] = _jvp
+batch_major_p = together.primitive(
+    "loop_batch_major", _in_parts, _as_a_whole, _abstract_eval, _batched
+)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from jax import Array
 from jax.extend.core import ClosedJaxpr
@@ -21,8 +21,12 @@ class Body:
     num_carry: int
 
     @property
+    def first_x(self) -> int:
+        return self.num_consts + self.num_carry
+
+    @property
     def num_xs(self) -> int:
-        return len(self.jaxpr.in_avals) - self.num_consts - self.num_carry
+        return len(self.jaxpr.in_avals) - self.first_x
 
     @property
     def num_ys(self) -> int:
@@ -55,3 +59,32 @@ class Feed:
     array: Array
     weight: Array | None = None
     transposed: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Gathered:
+    """A product that trails a loop: the sum, over all steps and rows, of outer products.
+
+    Of stack `left`, and of `width` features of stack `right` from `start` on. Stacks are numbered:
+    the xs of the loop, its ys, then other arrays.
+    """
+
+    left: int
+    right: int
+    start: int
+    width: int
+    precision: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Multiplied:
+    """A product of stack `left` and a weight, which is one of the other arrays.
+
+    It is (k, n), or (n, k) where `transposed`. Stacks are numbered as for `Gathered`. The product
+    trails a loop, or leads it: then `left` is an x, and the loop reads the product in its place.
+    """
+
+    left: int
+    weight: int
+    transposed: bool
+    precision: Any

@@ -5,7 +5,7 @@ from typing import Any
 
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, jaxprs_in_params
 
-from recurrax.loop import jaxprs, operations
+from recurrax.loop import jaxprs, operations, together
 
 # Like layout: they read and write single elements.
 _FREE = operations.LAYOUT | {"dynamic_slice", "dynamic_update_slice", "gather"}
@@ -19,7 +19,10 @@ def flops(program: ClosedJaxpr | Jaxpr) -> int:
 
 def _flops(eqn: JaxprEqn) -> int:
     name, params = eqn.primitive.name, eqn.params
-    if name in ("loop", "loop_batch_major", "scan"):
+    held = together.parts(eqn)
+    if held is not None:
+        return flops(held)
+    if name in ("loop", "scan"):
         return params["length"] * flops(params["jaxpr"])
     if name == "cond":
         return max(flops(branch) for branch in params["branches"])

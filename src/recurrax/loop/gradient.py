@@ -8,7 +8,7 @@ of biases and gains are added up in it for each row, and over rows after it.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -17,11 +17,13 @@ from jax import Array
 from jax.extend.core import ClosedJaxpr, Literal, Primitive, Var
 from jax.interpreters import ad, batching, mlir
 
-from recurrax.loop import backward, jaxprs, look_ups, products
+from recurrax.loop import backward, fed, jaxprs, look_ups, products
 from recurrax.loop.backward import Argument, Backward, Joint, Piece, Use
 from recurrax.loop.body import Body
-from recurrax.loop.primitive import loop, loop_p
+from recurrax.loop.fed import Fed, fed_loop_p, multiplied
+from recurrax.loop.primitive import loop_p
 from recurrax.loop.products import Columns
+from recurrax.loop.trailing import Trail
 
 NO_FORWARD_MODE = (
     "recurrax.scan has no forward-mode derivative (jax.jvp, jax.jacfwd, jax.hessian, "
@@ -92,28 +94,79 @@ tangent_p = Primitive("loop_tangent")
 tangent_p.multiple_results = True
 
 
-def _jvp(primals, tangents, *, jaxpr, num_consts, num_carry, length, reverse, unroll, runner):
+@dataclasses.dataclass(frozen=True)
+class Feeding:
+    """How tangents reach an x of the body through a product: that of what is multiplied, that of
+    its weight, or both."""
+
+    fed: Fed
+    of_x: bool
+    of_weight: bool
+
+
+def _jvp(primals, tangents, *, jaxpr, num_consts, num_carry, **how):
     body = Body(jaxpr, num_consts, num_carry)
     wanted = tuple(type(t) is not ad.Zero for t in tangents)
+    outputs, d, read = _forward(body, primals, wanted, how)
+    moving = [t for t, w in zip(tangents, wanted, strict=True) if w]
+    return outputs, _tangents(outputs, [*read, *moving], derivative=d, feedings=(), **how)
+
+
+def _fed_jvp(primals, tangents, *, jaxpr, num_consts, num_carry, feds, **how):
+    body = Body(jaxpr, num_consts, num_carry)
+    n, end = num_consts + num_carry, len(jaxpr.in_avals)
+    weights = primals[end:]
+    moves = [type(t) is not ad.Zero for t in tangents]
+    feedings = tuple(
+        Feeding(f, moves[n + f.x], moves[end + k])
+        for k, f in enumerate(feds)
+        if moves[n + f.x] or moves[end + k]
+    )
+    wanted = moves[:end]
+    for f in feedings:
+        wanted[n + f.fed.x] = True
+    outputs, d, read = _forward(body, primals[:end], tuple(wanted), how, weights, feds)
+
+    through = {n + f.fed.x for f in feedings}
+    moving = [t for i, t in enumerate(tangents[:end]) if moves[i] and i not in through]
+    number = {f: end + k for k, f in enumerate(feds)}
+    for f in feedings:
+        x, weight = n + f.fed.x, number[f.fed]
+        read += [primals[x]] * f.of_weight + [primals[weight]] * f.of_x
+        moving += [tangents[x]] * f.of_x + [tangents[weight]] * f.of_weight
+    return outputs, _tangents(outputs, [*read, *moving], derivative=d, feedings=feedings, **how)
+
+
+def _forward(
+    body: Body,
+    primals: Sequence[Any],
+    wanted: tuple[bool, ...],
+    how: dict[str, Any],
+    weights: Sequence[Any] = (),
+    feds: Sequence[Fed] = (),
+) -> tuple[list[Array], Derivative, list[Array]]:
+    """Run the loop so that its derivative can follow; returns also what that reads."""
     d = derivative(body, wanted)
     jaxpr = d.joint.step.jaxpr
-    params = {"length": length, "reverse": reverse, "unroll": unroll, "runner": runner}
-    n = num_consts + num_carry
-    carry, ys = loop(d.forward, primals[:num_consts], primals[num_consts:n], primals[n:], **params)
-    y_vars = [*jaxpr.jaxpr.outvars[num_carry:], *d.extras]
+    m, n = body.num_consts, body.first_x
+    # What the backward pass reads must be there as an array of its own.
+    read_again = [jaxpr.jaxpr.invars[n + f.x] in d.stacks for f in feds]
+    early = [(f, w) for f, w, r in zip(feds, weights, read_again, strict=True) if r]
+    late = [(f, w) for f, w, r in zip(feds, weights, read_again, strict=True) if not r]
+    xs = multiplied(primals[n:], [w for _, w in early], [f for f, _ in early], how["runner"])
+    primals = [*primals[:n], *xs]
+    late = [w for _, w in late], [f for f, _ in late]
+    carry, ys = fed.run(d.forward, primals[:m], primals[m:n], xs, *late, **how)
+    y_vars = [*jaxpr.jaxpr.outvars[body.num_carry :], *d.extras]
     stacked = {v: y for v, y in zip(y_vars, ys, strict=True) if not isinstance(v, Literal)}
     stacked.update(zip(jaxpr.jaxpr.invars[n:], primals[n:], strict=True))
-    outputs = [*carry, *ys[: body.num_ys]]
-    linear = iter(
-        tangent_p.bind(
-            *(primals[i] for i in d.consts),
-            *(stacked[v] for v in d.stacks),
-            *(t for t, w in zip(tangents, wanted, strict=True) if w),
-            derivative=d,
-            **params,
-        )
-    )
-    return outputs, [
+    read = [*(primals[i] for i in d.consts), *(stacked[v] for v in d.stacks)]
+    return [*carry, *ys[: body.num_ys]], d, read
+
+
+def _tangents(outputs: Sequence[Array], arguments: Sequence[Any], **params: Any) -> list[Any]:
+    linear = iter(tangent_p.bind(*arguments, **params))
+    return [
         next(linear) if jaxprs.is_float(y) else ad.Zero(jax.typeof(y).to_tangent_aval())
         for y in outputs
     ]
@@ -127,13 +180,15 @@ def _tangent_avals(*_, derivative, length, **params):
     return [a for a in avals if jaxprs.is_float(a)]
 
 
-def _transpose(cts, *args, derivative, length, reverse, unroll, runner):
+def _transpose(cts, *args, derivative, feedings, length, reverse, unroll, runner):
     d: Derivative = derivative
     both, body = d.joint, d.joint.step
     num_float_carry = len(both.float_carry)
     consts = dict(zip(d.consts, args, strict=False))
     stacks = dict(zip(d.stacks, args[len(d.consts) :], strict=False))
+    beside = iter(args[len(d.consts) + len(d.stacks) :])
     y_cts = cts[num_float_carry:]
+    how = {"length": length, "reverse": not reverse, "unroll": unroll, "runner": runner}
     b = backward_of(d, tuple(type(ct) is ad.Zero for ct in y_cts))
 
     xs = {i: stacks[v] for i, v in enumerate(d.stack_vars) if v in stacks}
@@ -141,16 +196,10 @@ def _transpose(cts, *args, derivative, length, reverse, unroll, runner):
     carry = [ad.instantiate_zeros(ct) for ct in cts[:num_float_carry]]
     carry += [jaxprs.zeros(body.jaxpr.in_avals[i]) for i in both.accumulated]
     carry += [jaxprs.zeros(a) for a in both.sums]
-    last, ys = loop(
-        b.body,
-        [consts[i] for i in b.consts],
-        [carry[i] for i in b.carry],
-        [xs[i] for i in b.xs],
-        length=length,
-        reverse=not reverse,
-        unroll=unroll,
-        runner=runner,
-    )
+    trail = Trail(b.body, [xs[i] for i in b.xs])
+    trailed = [_trail(trail, use, both, b, xs, stacks) for use in both.uses]
+    of_fed = [_feed(trail, f, both, b, xs, beside) for f in feedings]
+    last, ys, made = trail.run([consts[i] for i in b.consts], [carry[i] for i in b.carry], **how)
     results = [_result(r, xs, ys) for r in b.results]
     last = dict(zip(b.carry, last, strict=True))
     d_xs, taps, again = _split(results, [len(both.wanted_xs), both.num_taps])
@@ -165,20 +214,86 @@ def _transpose(cts, *args, derivative, length, reverse, unroll, runner):
     for place, i in enumerate(both.float_carry):
         gradients[m + i] = last.get(place)
     gradients.update({n + i: dx for i, dx in zip(both.wanted_xs, d_xs, strict=True)})
-    for use in both.uses:
+    for use, product in zip(both.uses, trailed, strict=True):
         tap = sums[use.tap] if use.other is None else taps[use.tap]
         if tap is not None:
-            part = _after_the_loop(body, use, tap, stacks, runner)
+            by_itself = product is None
+            part = _after_the_loop(body, use, tap, stacks, runner) if by_itself else made[product]
             gradients[use.const] = (
                 part if gradients.get(use.const) is None else gradients[use.const] + part
             )
-    wanted = [i for i, w in enumerate(d.wanted) if w]
+    through = {n + f.fed.x for f in feedings}
+    found = [gradients.get(i) for i, w in enumerate(d.wanted) if w and i not in through]
+    for f, of_both in zip(feedings, of_fed, strict=True):
+        asked = zip(of_both, (f.of_x, f.of_weight), strict=True)
+        found += [None if k is None else made[k] for k, wanted in asked if wanted]
     avals = [a.aval for a in args if ad.is_undefined_primal(a)]
-    found = [
-        ad.Zero(aval) if gradients.get(i) is None else gradients[i]
-        for i, aval in zip(wanted, avals, strict=True)
-    ]
-    return [None] * (len(args) - len(wanted)) + found
+    found = [ad.Zero(a) if g is None else g for a, g in zip(avals, found, strict=True)]
+    return [None] * (len(args) - len(found)) + found
+
+
+def _feed(
+    trail: Trail,
+    feeding: Feeding,
+    both: Joint,
+    b: Backward,
+    xs: dict[int, Array],
+    beside: Iterator[Array],
+) -> tuple[int | None, int | None]:
+    """Let the gradients of what is multiplied, and of its weight, trail the loop.
+
+    Returns which of the products they are.
+    """
+    feed = feeding.fed
+    dz = b.results[both.wanted_xs.index(feed.x)]
+    x = next(beside) if feeding.of_weight else None
+    weight = next(beside) if feeding.of_x else None
+    if dz is None:
+        return None, None
+    assert not isinstance(dz, Piece)
+    dz = xs[dz.index] if isinstance(dz, Argument) else dz
+    of_x = of_weight = None
+    if weight is not None:
+        turned = not feed.transposed
+        of_x = trail.product(dz, weight, transposed=turned, precision=feed.precision)
+    if x is not None:
+        sides = (dz, x) if feed.transposed else (x, dz)
+        right = x if feed.transposed else both.step.jaxpr.in_avals[both.step.first_x + feed.x]
+        of_weight = trail.gather(*sides, 0, right.shape[-1], precision=feed.precision)
+    return of_x, of_weight
+
+
+def _trail(
+    trail: Trail,
+    use: Use,
+    both: Joint,
+    b: Backward,
+    xs: dict[int, Array],
+    stacks: dict[Var, Array],
+) -> int | None:
+    """Let one use's part of a gradient trail the loop, if it is a product of two whole stacks.
+
+    Returns which of the products it is.
+    """
+    first_tap = len(both.wanted_xs)
+    if use.other is None or use.position != 1 or not products.is_plain(use.eqn):
+        return None
+    tap = b.results[first_tap + use.tap]
+    if use.other in both.others:
+        other = b.results[first_tap + both.num_taps + both.others.index(use.other)]
+    else:
+        other = stacks[use.other]
+    if tap is None or other is None:
+        return None
+    left, right = (xs[r.index] if isinstance(r, Argument) else r for r in (other, tap))
+    if products.weight_is_transposed(use.eqn):
+        left, right = right, left
+    if isinstance(left, Piece):
+        return None
+    start, width = 0, jaxprs.aval(use.eqn.invars[1]).shape[1]
+    if isinstance(right, Piece):
+        right, start = right.index, right.start
+    return trail.gather(left, right, start, width, precision=use.eqn.params["precision"])
 
 
 def _result(
@@ -243,3 +358,4 @@ batching.primitive_batchers[tangent_p] = _no_forward_mode
 ad.primitive_jvps[tangent_p] = _no_forward_mode
 ad.primitive_transposes[tangent_p] = _transpose
 ad.primitive_jvps[loop_p] = _jvp
+ad.primitive_jvps[fed_loop_p] = _fed_jvp

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from recurrax.loop import heap, jaxprs
-from recurrax.loop.body import Body, Feed
+from recurrax.loop.body import Body, Feed, Gathered, Multiplied
 from recurrax.loop.runners import xla
 
 log = logging.getLogger(__name__)
@@ -122,6 +122,32 @@ def run_batch_major(
     native: Any = _native()
     heap.keep_freed_memory()
     return native.run_batch_major(body, consts, carry, feeds, length=length, reverse=reverse)
+
+
+def run_accompanied(
+    body: Body,
+    consts: Sequence[Array],
+    carry: Sequence[Array],
+    xs: Sequence[Array],
+    others: Sequence[Array],
+    leaders: Sequence[Multiplied],
+    trailers: Sequence[Gathered | Multiplied],
+    *,
+    length: int,
+    reverse: bool,
+    runner: str | None,
+) -> list[Array] | None:
+    """Run `body`, and meanwhile make products of what it reads and writes (`body.py`).
+
+    Returns the last carry, the ys and what trails the loop; None if no runner does all at once.
+    """
+    body = plain(body)
+    if choose(body, length=length, runner=runner).runner != "native":
+        return None
+    native: Any = _native()
+    heap.keep_freed_memory()
+    how = {"length": length, "reverse": reverse}
+    return native.run_accompanied(body, consts, carry, xs, others, leaders, trailers, **how)
 
 
 def check_possible(runner: str | None, refusal: str) -> None:

@@ -22,11 +22,10 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
-from recurrax.loop import jaxprs, look_ups, operations, products
+from recurrax.loop import fed, jaxprs, look_ups, operations, products
 from recurrax.loop.body import Body
 from recurrax.loop.interning import interned
 from recurrax.loop.jaxprs import Atom
-from recurrax.loop.primitive import loop
 
 GROWTH = 8
 
@@ -56,16 +55,30 @@ class Kind(IntEnum):
 
 
 @dataclasses.dataclass(frozen=True)
+class Fold:
+    """A plain product of `x`, for all steps together, and a weight: (k, n), or (n, k) where
+    `transposed`."""
+
+    x: Var
+    weight: Var
+    transposed: bool
+    precision: Any
+
+
+@dataclasses.dataclass(frozen=True)
 class Split:
     """A step in four parts. Atoms tell where each part reads and writes.
 
-    `once`: consts -> derived consts. `before`: (consts, x) -> x-only values, for one step.
+    `once`: consts -> derived consts. `before`: (consts, x) -> x-only values, for one step; it ends
+    with `feeds`, products with a weight that only the core reads, and `ahead` is the rest of it.
     `core`: the body that is left. `after`: (consts, x, values of the core) -> y, for one step.
     """
 
     step: Body
     once: ClosedJaxpr
     before: ClosedJaxpr
+    ahead: ClosedJaxpr
+    feeds: dict[Var, Fold]
     core: Body
     after: ClosedJaxpr
     # Variables of the step behind the flat arguments and results of the parts.
@@ -136,10 +149,18 @@ def split(step: Body) -> Split:
     )
     early_outputs = [v for e in (*once, *before) for v in e.outvars]
     crossing = set(core_consts) | set(core_xs)
-    crossing.update(jaxprs.variables(read_outside))
+    crossing_out = jaxprs.variables(read_outside)
+    crossing.update(crossing_out)
     crossing.update(jaxprs.variables(a for e in before for a in e.invars))
     derived = [v for v in early_outputs if v in crossing and kinds[v] == Kind.CONST]
     early_xs = [v for v in early_outputs if v in crossing and kinds[v] == Kind.X]
+    read_again = {*crossing_out, *jaxprs.variables(a for e in before for a in e.invars)}
+    feeds: dict[Var, Fold] = {}
+    for eqn in before:
+        fold = _fold(eqn, kinds)
+        if fold is not None and eqn.outvars[0] in core_xs and eqn.outvars[0] not in read_again:
+            feeds[eqn.outvars[0]] = fold
+    ahead = [e for e in before if e.outvars[0] not in feeds]
     base = [*const_vars, *(carry_vars[i] for i in invariant)]
     before_reads = _external(before)
     after_reads = _external(after)
@@ -147,6 +168,10 @@ def split(step: Body) -> Split:
         step=step,
         once=jaxprs.subjaxpr(jaxpr, base, derived, once),
         before=jaxprs.subjaxpr(jaxpr, before_reads, early_xs, before),
+        ahead=jaxprs.subjaxpr(
+            jaxpr, _external(ahead), [v for v in early_xs if v not in feeds], ahead
+        ),
+        feeds=feeds,
         core=interned(core),
         after=jaxprs.subjaxpr(
             jaxpr, after_reads, [v for v in jaxprs.variables(y_out) if v in made_after], after
@@ -158,6 +183,16 @@ def split(step: Body) -> Split:
         core_ys=tuple(leaving),
         kinds=kinds,
     )
+
+
+def _fold(eqn: JaxprEqn, kinds: dict[Var, Kind]) -> Fold | None:
+    """An equation as a product that folds time and rows, if it is one."""
+    if not products.is_plain(eqn):
+        return None
+    x, weight = (v for v in eqn.invars if not isinstance(v, Literal))
+    if kinds[x] != Kind.X or kinds[weight] != Kind.CONST:
+        return None
+    return Fold(x, weight, products.weight_is_transposed(eqn), eqn.params["precision"])
 
 
 def _stays(eqn: JaxprEqn) -> bool:
@@ -265,12 +300,15 @@ def run(
     """Run all parts."""
     jaxpr = parts.step.jaxpr.jaxpr
     env = begun(parts, consts, carry, xs)
-    _over_time(parts, parts.before, env, runner)
-    last, ys = loop(
+    _over_time(parts, parts.ahead, env, runner)
+    feeds = [(k, parts.feeds[v]) for k, v in enumerate(parts.core_xs) if v in parts.feeds]
+    last, ys = fed.run(
         parts.core,
         [env[v] for v in parts.core_consts],
         [carry[i] for i in parts.core_carry],
-        [env[v] for v in parts.core_xs],
+        [env[parts.feeds[v].x if v in parts.feeds else v] for v in parts.core_xs],
+        [env[fold.weight] for _, fold in feeds],
+        [fed.Fed(k, fold.transposed, fold.precision) for k, fold in feeds],
         length=length,
         reverse=reverse,
         unroll=unroll,

@@ -6,7 +6,7 @@ import mmap
 import llvmlite.binding as llvm
 import numpy as np
 
-from recurrax.loop import plan
+from recurrax.loop import batch_major, fed, plan
 from recurrax.loop.body import Body
 from recurrax.loop.native import kernel
 from recurrax.loop.native.target import Target, host
@@ -64,8 +64,8 @@ def _run_at_once(request):
     request.contents.task(request.contents.data)
 
 
-_API = (ctypes.c_void_p * 32)()
-_API[136 // 8] = ctypes.cast(_run_at_once, ctypes.c_void_p)
+# Where tests may put another pool.
+POOL = {"schedule": _run_at_once}
 
 
 def _buffers(addresses, shapes, keep):
@@ -84,18 +84,20 @@ def call(engine, inputs, outputs):
     handler = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(
         engine.get_function_address("handler")
     )
+    api = (ctypes.c_void_p * 32)()
+    api[136 // 8] = ctypes.cast(POOL["schedule"], ctypes.c_void_p)
     keep = []
     frame = _Frame(
-        api=ctypes.addressof(_API),
+        api=ctypes.addressof(api),
         args=_buffers(*zip(*inputs, strict=True), keep) if inputs else _Buffers(),
         rets=_buffers(*zip(*outputs, strict=True), keep) if outputs else _Buffers(),
     )
     assert handler(ctypes.addressof(frame)) is None
 
 
-def compiled(step, *, reverse, length, threads, target, windows=None):
+def compiled(step, *, reverse, length, threads, target, windows=None, company=None):
     """The object code of a lowered step."""
-    module = kernel.build_loop(step, target, reverse, length, threads, windows)
+    module = kernel.build_loop(step, target, reverse, length, threads, windows, company)
     return kernel.compile_module(module, target)
 
 
@@ -169,15 +171,43 @@ class Fenced:
 class Loops:
     """Runs the loops of a program natively; counts them, and tells why it did not take others.
 
+    Products go alongside loops if `accompanied`.
+
     To be handed to `interpreter.run`; `call` is how object code is called.
     """
 
-    def __init__(self, threads=1, target=None, call=call_here):
+    def __init__(self, threads=1, target=None, call=call_here, accompanied=False):
         self.threads = threads
+        self.accompanied = accompanied
+        self.accompanied_loops = 0
         self.target = target or host()
         self.call = call
         self.taken = 0
         self.refused = []
+
+    def at_once(self, eqn, args):
+        """A loop and the products alongside it, by one kernel; None where there is none for it."""
+        if not self.accompanied or eqn.primitive is batch_major.batch_major_p:
+            return None
+        params = eqn.params
+        m, n = params["num_consts"], params["num_consts"] + params["num_carry"]
+        body = plan.plain(Body(params["jaxpr"], m, params["num_carry"]))
+        end = n + body.num_xs
+        feds, trailers = params.get("feds", ()), params.get("trailers", ())
+        how = {"reverse": params["reverse"], "length": params["length"]}
+        products = fed.leaders(body, feds), trailers
+        given = args[n:end], args[end:]
+        found = native.company_of(body, *given, *products, self.target, self.threads, **how)
+        if found is None:
+            return None
+        company, shapes = found
+        how |= {"threads": self.threads, "target": self.target}
+        code = compiled(native._lowered(body), company=company, **how)
+        outputs = [np.empty(s.shape, s.dtype) for s in shapes]
+        self.call(code, [np.array(a, order="C") for a in args], outputs)
+        self.accompanied_loops += 1
+        first = len(shapes) - len(company.products)
+        return outputs[:first] + outputs[first + len(feds) :]
 
     def __call__(self, args, *, jaxpr, num_consts, num_carry, length, reverse, **_):
         body = plan.plain(Body(jaxpr, num_consts, num_carry))

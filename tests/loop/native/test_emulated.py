@@ -90,6 +90,19 @@ def test_values_and_gradients_of_an_lstm(dtype, units, batch, threads, target):
         assert native.taken == 2
 
 
+def test_products_go_alongside_a_loop_of_one_row():
+    w = {"kernel": draw(1, 3, 20), "recurrent": draw(2, 5, 20, scale=0.3), "bias": draw(3, 20)}
+    init, xs = (draw(4, 1, 5), draw(5, 1, 5)), draw(6, 39, 1, 3)
+
+    def loss(w, init, xs):
+        return sum(jnp.sin(y).sum() for y in jax.tree.leaves(recurrax.scan(lstm(w), init, xs)))
+
+    gradient = interpreter.traced(jax.value_and_grad(loss, argnums=(0, 1, 2)), w, init, xs)
+    native = direct.Loops(2, emulated.NEON, emulated.call, accompanied=True)
+    assert_same(gradient(native), gradient(), 4e-6)
+    assert native.accompanied_loops == 2
+
+
 @pytest.mark.parametrize("step", [c for c in CELLS if c is not liquid], ids=lambda c: c.__name__)
 def test_values_and_gradients_of_published_cells(step):
     program = interpreter.traced(functools.partial(values_and_gradients, recurrax.scan, step))

@@ -7,6 +7,8 @@ start (two calls on one pool would wait for each other for ever). A helper that 
 ticket left. It may outlive the call, so the block counts who refers to it, and the last one puts it
 by for the next call of the same kernel: its pages need not be faulted in again.
 
+Threads that find no tile may find jobs alongside it (`alongside.py`).
+
 What a kernel is like stands in its table of work (`work.py`). The driver reads it there, and so is
 compiled once: a kernel needs no driver of its own, which would take LLVM as long as its loop.
 """
@@ -16,6 +18,7 @@ from collections.abc import Callable
 
 import llvmlite.ir as ir
 
+from recurrax.loop.native.alongside import LOCK, NEXT, emit_company, job_at, wait_until
 from recurrax.loop.native.emit import (
     Builder,
     Module,
@@ -23,6 +26,7 @@ from recurrax.loop.native.emit import (
     at,
     declared,
     function,
+    i1,
     i8,
     i32,
     i64,
@@ -37,29 +41,32 @@ from recurrax.loop.native.ffi import Frame, emit_metadata_answer
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.work import (
     BUFFERS,
+    DONE,
     DRIVE,
     DRIVER,
     GROWN_AT,
     HUGE_PAGE,
     PREPARE,
+    PROGRESS,
     TILE,
+    WORK,
     Field,
+    word,
 )
 
 # Of a block; counters that threads write have a cache line each.
-_REFERENCES, _TICKET, _DONE, _WORKERS, _LENGTH, _WORK = 0, 64, 128, 192, 256, 264
+_REFERENCES, _TICKET, _WORKERS, _LENGTH = 0, 64, 192, 256
 _LARGEST_KEPT = 64 << 20
-_SPINS_BEFORE_YIELD = 4000
 _MADV_HUGEPAGE = 14
 
 
 def build_driver(target: Target) -> ir.Module:
     """`XLA_FFI_Error* recurrax_drive(XLA_FFI_CallFrame*, work)`, alone in a module."""
     module = Module("driver", target)
-    labour = _emit_labour(module)
+    labour = _emit_labour(module, emit_company(module, target))
     release = _emit_release(module)
     task, b = function(module, "task", void, [pointer])
-    b.call(labour, [task.args[0]])
+    b.call(labour, [task.args[0], i1(False)])
     b.call(release, [task.args[0]])
     b.ret_void()
 
@@ -72,7 +79,7 @@ def build_driver(target: Target) -> ir.Module:
     block = _take_block(b, frame, request, work)
     _fill_in(b, frame, block, work)
     prepare = load_field(b, work, Field.PREPARE.offset, PREPARE.as_pointer())
-    memory = [at(b, block, i8, BUFFERS), at(b, block, i8, _word(b, work, Field.PACKED_AT))]
+    memory = [at(b, block, i8, BUFFERS), at(b, block, i8, word(b, work, Field.PACKED_AT))]
     b.call(prepare, memory)
 
     def ask(_: Register) -> None:
@@ -81,19 +88,20 @@ def build_driver(target: Target) -> ir.Module:
             frame.destroy_error(request, error)
             b.call(release, [block])
 
-    _repeat(b, b.sub(_word(b, work, Field.WORKERS), integer(1)), ask)
-    b.call(labour, [block])
-    _wait(b, block, _word(b, work, Field.TILES), target)
+    _repeat(b, b.sub(word(b, work, Field.WORKERS), integer(1)), ask)
+    b.call(labour, [block, i1(True)])
+    finished, tiles = at(b, block, i8, DONE), word(b, work, Field.TILES)
+    wait_until(
+        b,
+        target,
+        lambda: b.icmp_signed(">=", b.load_atomic(finished, "acquire", 8, typ=i64), tiles),
+    )
     finish = load_field(b, work, Field.FINISH.offset, PREPARE.as_pointer())
     with b.if_then(b.icmp_unsigned("!=", finish, ir.Constant(finish.type, None))):
         b.call(finish, memory)
     b.call(release, [block])
     b.ret(ir.Constant(pointer, None))
     return module
-
-
-def _word(b: Builder, work: Register, field: Field) -> Register:
-    return load_field(b, work, field.offset, i64)
 
 
 def _repeat(b: Builder, times: Register, body: Callable[[Register], None]) -> None:
@@ -110,8 +118,8 @@ def _take_block(b: Builder, frame: Frame, request, work) -> Register:
     found = b.block
     with b.if_then(b.icmp_unsigned("==", kept, null), likely=False):
         aligned = declared(b.module, "aligned_alloc", pointer, [i64, i64])
-        alignment = _word(b, work, Field.BLOCK_ALIGNMENT)
-        size = _word(b, work, Field.BLOCK_BYTES)
+        alignment = word(b, work, Field.BLOCK_ALIGNMENT)
+        size = word(b, work, Field.BLOCK_BYTES)
         new = b.call(aligned, [alignment, size])
         with b.if_then(b.icmp_unsigned("==", new, null), likely=False):
             message = load_field(b, work, Field.MESSAGE.offset, pointer)
@@ -127,11 +135,18 @@ def _take_block(b: Builder, frame: Frame, request, work) -> Register:
 
 
 def _fill_in(b: Builder, frame: Frame, block: Register, work: Register) -> None:
-    store_field(b, block, _WORK, work)
-    store_field(b, block, _REFERENCES, _word(b, work, Field.WORKERS))
-    for counter in (_TICKET, _DONE, _WORKERS):
+    store_field(b, block, WORK, work)
+    store_field(b, block, _REFERENCES, word(b, work, Field.WORKERS))
+    for counter in (_TICKET, DONE, _WORKERS, PROGRESS):
         store_field(b, block, counter, integer(0))
-    inputs, outputs = _word(b, work, Field.NUM_INPUTS), _word(b, work, Field.NUM_OUTPUTS)
+
+    def start(k: Register) -> None:
+        job = job_at(b, block, work, k)
+        for counter in (NEXT, LOCK):
+            store_field(b, job, counter, integer(0))
+
+    _repeat(b, word(b, work, Field.JOBS), start)
+    inputs, outputs = word(b, work, Field.NUM_INPUTS), word(b, work, Field.NUM_OUTPUTS)
     buffers = at(b, block, i8, BUFFERS)
     results = at(b, buffers, pointer, inputs)
     for count, given, kept in ((inputs, frame.args, buffers), (outputs, frame.rets, results)):
@@ -141,13 +156,13 @@ def _fill_in(b: Builder, frame: Frame, block: Register, work: Register) -> None:
 
         _repeat(b, count, note)
 
-    given, told_by = _word(b, work, Field.LENGTH), _word(b, work, Field.LENGTH_OF)
+    given, told_by = word(b, work, Field.LENGTH), word(b, work, Field.LENGTH_OF)
     before = b.block
     with b.if_then(b.icmp_signed(">=", told_by, integer(0))):
         is_argument = b.icmp_signed("<", told_by, inputs)
         table = b.select(is_argument, frame.args, frame.rets)
         place = b.select(is_argument, told_by, b.sub(told_by, inputs))
-        told = frame.axis_size(table, place, _word(b, work, Field.LENGTH_AXIS))
+        told = frame.axis_size(table, place, word(b, work, Field.LENGTH_AXIS))
         after = b.block
     length = b.phi(i64)
     length.add_incoming(given, before)
@@ -159,7 +174,7 @@ def _fill_in(b: Builder, frame: Frame, block: Register, work: Register) -> None:
         result, size = (load_field(b, pair, offset, i64) for offset in (0, 8))
         _ask_for_huge_pages(b, frame.data(frame.rets, result), b.mul(length, size))
 
-    _repeat(b, _word(b, work, Field.NUM_GROWN), grown)
+    _repeat(b, word(b, work, Field.NUM_GROWN), grown)
 
 
 def _ask_for_huge_pages(b: Builder, data: Register, size: Register) -> None:
@@ -178,20 +193,20 @@ def _ask_for_huge_pages(b: Builder, data: Register, size: Register) -> None:
         b.call(advise, [b.inttoptr(start, pointer), b.sub(stop, start), i32(_MADV_HUGEPAGE)])
 
 
-def _emit_labour(module: ir.Module) -> ir.Function:
-    """`void labour(block)`: run tiles until no ticket is left."""
-    made, b = function(module, "labour", void, [pointer])
+def _emit_labour(module: ir.Module, company: ir.Function) -> ir.Function:
+    """`void labour(block, stays)`: run tiles until no ticket is left, and then jobs."""
+    made, b = function(module, "labour", void, [pointer, i1])
     block = made.args[0]
-    work = load_field(b, block, _WORK, pointer)
-    tiles = _word(b, work, Field.TILES)
+    work = load_field(b, block, WORK, pointer)
+    tiles = word(b, work, Field.TILES)
     ticket = at(b, block, i8, _TICKET)
+    worker = b.atomic_rmw("add", at(b, block, i8, _WORKERS), integer(1), "seq_cst")
+    start = b.mul(worker, word(b, work, Field.SCRATCH_STRIDE))
+    scratch = at(b, block, i8, start, word(b, work, Field.SCRATCH_AT))
+    buffers = at(b, block, i8, BUFFERS)
+    packed = at(b, block, i8, word(b, work, Field.PACKED_AT))
     first = b.atomic_rmw("add", ticket, integer(1), "seq_cst")
     with b.if_then(b.icmp_signed("<", first, tiles)):
-        worker = b.atomic_rmw("add", at(b, block, i8, _WORKERS), integer(1), "seq_cst")
-        start = b.mul(worker, _word(b, work, Field.SCRATCH_STRIDE))
-        scratch = at(b, block, i8, start, _word(b, work, Field.SCRATCH_AT))
-        buffers = at(b, block, i8, BUFFERS)
-        packed = at(b, block, i8, _word(b, work, Field.PACKED_AT))
         length = load_field(b, block, _LENGTH, i64)
         tile = load_field(b, work, Field.TILE.offset, TILE.as_pointer())
         before = b.block
@@ -202,11 +217,13 @@ def _emit_labour(module: ir.Module) -> ir.Function:
         mine = b.phi(i64)
         mine.add_incoming(first, before)
         b.call(tile, [buffers, scratch, packed, mine, length])
-        b.atomic_rmw("add", at(b, block, i8, _DONE), integer(1), "seq_cst")
+        b.atomic_rmw("add", at(b, block, i8, DONE), integer(1), "seq_cst")
         following = b.atomic_rmw("add", ticket, integer(1), "seq_cst")
         mine.add_incoming(following, b.block)
         b.cbranch(b.icmp_signed("<", following, tiles), head, done)
         b.position_at_end(done)
+    with b.if_then(b.icmp_signed(">", word(b, work, Field.JOBS), integer(0))):
+        b.call(company, [block, scratch, made.args[1]])
     b.ret_void()
     return made
 
@@ -218,8 +235,8 @@ def _emit_release(module: ir.Module) -> ir.Function:
     free = declared(module, "free", void, [pointer])
     before = b.atomic_rmw("sub", at(b, block, i8, _REFERENCES), integer(1), "seq_cst")
     with b.if_then(b.icmp_signed("==", before, integer(1))):
-        work = load_field(b, block, _WORK, pointer)
-        small = b.icmp_signed("<=", _word(b, work, Field.BLOCK_BYTES), integer(_LARGEST_KEPT))
+        work = load_field(b, block, WORK, pointer)
+        small = b.icmp_signed("<=", word(b, work, Field.BLOCK_BYTES), integer(_LARGEST_KEPT))
         with b.if_else(small) as (put_by, let_go):
             with put_by:
                 spare = at(b, work, i8, Field.SPARE.offset)
@@ -229,28 +246,3 @@ def _emit_release(module: ir.Module) -> ir.Function:
                 b.call(free, [block])
     b.ret_void()
     return made
-
-
-def _wait(b: Builder, block: Register, tiles: Register, target: Target) -> None:
-    """Wait for the tiles that others hold; after a while, let other threads have the processor."""
-    finished = at(b, block, i8, _DONE)
-    spin, again = (b.function.append_basic_block(n) for n in ("spin", "again"))
-    rest, done = (b.function.append_basic_block(n) for n in ("rest", "done"))
-    before = b.block
-    b.branch(spin)
-    b.position_at_end(spin)
-    turns = b.phi(i64)
-    turns.add_incoming(integer(0), before)
-    count = b.load_atomic(finished, "acquire", 8, typ=i64)
-    b.cbranch(b.icmp_signed("<", count, tiles), again, done)
-    b.position_at_end(again)
-    if target.is_x86:
-        b.call(declared(b.module, "llvm.x86.sse2.pause", void, []), [])
-    following = b.add(turns, integer(1))
-    turns.add_incoming(following, again)
-    b.cbranch(b.icmp_signed("<", following, integer(_SPINS_BEFORE_YIELD)), spin, rest)
-    b.position_at_end(rest)
-    b.call(declared(b.module, "sched_yield", i32, []), [])
-    turns.add_incoming(integer(0), rest)
-    b.branch(spin)
-    b.position_at_end(done)

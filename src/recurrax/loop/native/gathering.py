@@ -70,7 +70,7 @@ class Problem:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Part:
+class Part:
     """One thread's share of the result, `left` × `right`, over `rows` rows of A and D."""
 
     rows: int
@@ -102,7 +102,7 @@ def build_gather(problem: Problem, target: Target, threads: int) -> ir.Module:
     lanes = target.lanes(64 if problem.kind == "f64" else 32)
     axis = _axis(problem, target, lanes, threads)
     tiles = _tiles(axis.whole, axis.unit, threads)
-    emitter = _Gather(module, problem, target, lanes)
+    emitter = GatherCode(module, problem, target, lanes)
     functions = {n: emitter.tile(n, axis.name) for n in sorted({size for _, size in tiles})}
     partial = emitter.result_bytes if axis.name == "rows" else 0
 
@@ -171,9 +171,14 @@ def _chunks(rows: int) -> tuple[tuple[int, int], ...]:
     return even(rows, 256)
 
 
-class _Gather:
-    def __init__(self, module: ir.Module, problem: Problem, target: Target, lanes: int):
+class GatherCode:
+    """Emits what a gather consists of; a thread at one needs `scratch_bytes` of memory."""
+
+    def __init__(
+        self, module: ir.Module, problem: Problem, target: Target, lanes: int, name: str = ""
+    ):
         self.module = module
+        self.name = name
         self.problem = problem
         self.target = target
         self.lanes = lanes
@@ -181,7 +186,7 @@ class _Gather:
         self.type: Type = TYPES[problem.kind]
         self.block = block_for(target.registers)
         self.scratch_bytes = 0
-        self._made: dict[_Part, ir.Function] = {}
+        self._made: dict[Part, ir.Function] = {}
 
     @property
     def result_bytes(self) -> int:
@@ -195,18 +200,16 @@ class _Gather:
         left, right = (load_pointer(b, buffers, k) for k in range(2))
         nothing = integer(0)
         first, row, column = (start if axis == n else nothing for n in ("rows", "left", "right"))
-        share = dataclasses.replace(
-            _Part(problem.rows, problem.left, problem.right), **{axis: size}
-        )
+        share = dataclasses.replace(Part(problem.rows, problem.left, problem.right), **{axis: size})
         result = self._at(b, result, b.add(b.mul(row, integer(problem.right)), column))
         left = self._at(b, left, b.add(b.mul(first, integer(problem.left)), row))
         right = self._at(b, right, integer(problem.start))
         right = self._at(b, right, b.add(b.mul(first, integer(problem.features)), column))
-        self._clear(b, result, share.left, share.right)
+        self.clear(b, result, share.left, share.right)
         taken = 0
         for rows, times in _chunks(share.rows):
             part = dataclasses.replace(share, rows=rows)
-            code = self._made.get(part) or self._chunk(part)
+            code = self.chunk(part)
 
             def chunk(r: Register, _, code=code) -> None:
                 here = self._at(b, left, b.mul(r, integer(problem.left)))
@@ -235,7 +238,9 @@ class _Gather:
     def _at(self, b: Builder, base: Register, offset: Register) -> Register:
         return at(b, base, self.type, offset)
 
-    def _clear(self, b: Builder, result: Register, rows: int, columns: int) -> None:
+    def clear(self, b: Builder, result: Register, rows: int, columns: int) -> None:
+        """Set that much of the result to zero."""
+
         def row(r: Register, _) -> None:
             base = b.mul(r, integer(self.problem.right))
             whole = columns - columns % self.lanes
@@ -251,11 +256,15 @@ class _Gather:
 
         loop(b, 0, rows, 1, [], row)
 
-    def _chunk(self, part: _Part) -> ir.Function:
+    def chunk(self, part: Part) -> ir.Function:
         """`void chunk(left, right, result, scratch)`: adds the product of some rows."""
-        name = f"{part.rows}x{part.left}x{part.right}"
+        if part not in self._made:
+            self._made[part] = self._chunk(part)
+        return self._made[part]
+
+    def _chunk(self, part: Part) -> ir.Function:
+        name = f"{self.name}{part.rows}x{part.left}x{part.right}"
         made, b = function(self.module, f"chunk{name}", void, [pointer] * 4)
-        self._made[part] = made
         left, right, result, scratch = made.args
         block = self.block
         layout = Layout(part.rows, part.right, self.lanes, block.vectors)
@@ -286,7 +295,7 @@ class _Gather:
         b.ret_void()
         return made
 
-    def _copy_blocks(self, b: Builder, left: Register, copy: Register, part: _Part) -> None:
+    def _copy_blocks(self, b: Builder, left: Register, copy: Register, part: Part) -> None:
         """Columns of A in blocks as the product takes its operand."""
         width = self.block.rows
         whole = part.left // width

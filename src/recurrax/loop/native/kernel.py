@@ -17,13 +17,14 @@ from recurrax.garbage import uncollected
 from recurrax.loop.native import cache, ffi, memory
 from recurrax.loop.native.driver import build_driver
 from recurrax.loop.native.emit import Builder, Module, Register, at, i8, integer, load_pointer
+from recurrax.loop.native.jobs import Company, CompanyCode
 from recurrax.loop.native.lower import Step
 from recurrax.loop.native.microkernel import block_for
 from recurrax.loop.native.schedule import Schedule
 from recurrax.loop.native.target import Target, host, initialise
 from recurrax.loop.native.tile import TileCode
 from recurrax.loop.native.windows import Windows
-from recurrax.loop.native.work import DRIVER, HANDLER, Work, emit_handler, share
+from recurrax.loop.native.work import DRIVER, HANDLER, LEADER, Work, emit_handler, share
 
 LARGEST_TILE = 32
 _SHORT = 16  # rows in all steps together; found by measurement, for 64 to 512 units
@@ -120,7 +121,8 @@ def _driver() -> llvm.ExecutionEngine:
     """The driver, from the disk or made new; kernels linked from now on find it."""
     target = host()
     engine = _made(fingerprint(DRIVER, target), target, lambda: build_driver(target), DRIVER)
-    llvm.add_symbol(DRIVER, engine.get_function_address(DRIVER))
+    for name in (DRIVER, LEADER):
+        llvm.add_symbol(name, engine.get_function_address(name))
     return engine
 
 
@@ -154,13 +156,15 @@ def build_loop(
     length: int,
     threads: int,
     windows: Windows | None = None,
+    company: Company | None = None,
 ) -> ir.Module:
     """The module of a loop's kernel; `length` counts only where no shape tells it."""
     schedule = scheduled(step, target)
     module = Module("loop", target)
     rows = tile_rows(step, target, threads)
     in_place = sys.maxsize if is_short(step, length) else _IN_ORDER if rows == 1 else 0
-    code = TileCode(module, schedule, target, reverse, rows, in_place, windows)
+    code = TileCode(module, schedule, target, reverse, rows, in_place, windows, company)
+    beside = CompanyCode(module, company, target) if company else None
     tiles = -(-step.rows // rows)
     rest = step.rows - (tiles - 1) * rows
     whole = code.emit(rows)
@@ -198,16 +202,17 @@ def build_loop(
         grown.append((k, size))
     work = Work(
         num_inputs=code.num_arguments,
-        num_outputs=len(step.outputs),
+        num_outputs=len(step.outputs) + (len(company.products) if company else 0),
         tiles=tiles,
         threads=threads,
-        packed_bytes=code.weights.bytes,
-        scratch_bytes=code.scratch_bytes,
+        packed_bytes=code.weights.bytes + (beside.packed_bytes if beside else 0),
+        scratch_bytes=max(code.scratch_bytes, beside.scratch_bytes if beside else 0),
         prepare=prepare,
         tile=tile,
         length=length,
         length_of=length_of,
         grown_results=tuple(grown),
+        jobs=beside.jobs(code.weights.bytes) if beside else None,
     )
     emit_handler(module, work)
     return module

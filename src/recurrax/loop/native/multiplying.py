@@ -30,35 +30,48 @@ class Multiplication:
         return 2 * self.rows * self.inputs * self.outputs
 
 
+class MultiplicationCode:
+    """Emits the product of rows with `weight`, which `pack` puts into `bytes` of memory."""
+
+    def __init__(
+        self, module: ir.Module, weight: Weight, kind: str, target: Target, name: str = ""
+    ):
+        lanes = target.lanes(64 if kind == "f64" else 32)
+        self.weight = weight
+        self._module, self._kind, self._target, self._name = module, kind, target, name
+        self._block = block_for(target.registers)
+        self._layout = Layout(weight.inputs, weight.outputs, lanes, self._block.vectors)
+        self.bytes = self._layout.size * memory.size(weight.dtype)
+        self.pack = emit_pack(module, f"{name}pack", weight, self._layout, kind)
+
+    def product(self, rows: int) -> ir.Function:
+        """`void product(rows, packed, result, backwards)`."""
+        shape = Shape(
+            blocks=even(rows, self._block.rows),
+            kind=self._kind,
+            operand=Operand.by_rows(self.weight.inputs),
+            result_stride=self.weight.outputs,
+            addends=(),
+            layout=self._layout,
+        )
+        name = f"{self._name}product{rows}"
+        return emit_product(self._module, name, shape, self._target.registers)
+
+
 def build_multiplication(problem: Multiplication, target: Target, threads: int) -> ir.Module:
     """The module of A W: tiles of rows, the weight packed once."""
     module = Module("multiplication", target)
     dtype, type_ = SPILLED[problem.kind], TYPES[problem.kind]
-    lanes = target.lanes(64 if problem.kind == "f64" else 32)
-    block = block_for(target.registers)
-    layout = Layout(problem.inputs, problem.outputs, lanes, block.vectors)
     weight = Weight(1, dtype, 0, problem.inputs, problem.outputs, problem.outputs, 1)
-    pack = emit_pack(module, "pack", weight, layout, problem.kind)
+    code = MultiplicationCode(module, weight, problem.kind, target)
     size = min(_TILE, -(-problem.rows // threads))
     tiles = -(-problem.rows // size)
     rest = problem.rows - (tiles - 1) * size
-
-    def emit(rows: int) -> ir.Function:
-        shape = Shape(
-            blocks=even(rows, block.rows),
-            kind=problem.kind,
-            operand=Operand.by_rows(problem.inputs),
-            result_stride=problem.outputs,
-            addends=(),
-            layout=layout,
-        )
-        return emit_product(module, f"product{rows}", shape, target.registers)
-
-    products = {rows: emit(rows) for rows in sorted({size, rest})}
+    products = {rows: code.product(rows) for rows in sorted({size, rest})}
 
     def prepare(b: Builder, buffers, packed) -> None:
         source = load_pointer(b, buffers, weight.index)
-        b.call(pack, [source, packed])
+        b.call(code.pack, [source, packed])
 
     def tile(b: Builder, buffers, scratch, packed, ticket, length) -> None:
         del scratch, length
@@ -72,19 +85,18 @@ def build_multiplication(problem: Multiplication, target: Target, threads: int) 
             with last:
                 b.call(products[rest], arguments)
 
-    bytes_ = memory.size(dtype)
     work = Work(
         num_inputs=2,
         num_outputs=1,
         tiles=tiles,
         threads=threads,
-        packed_bytes=layout.size * bytes_,
+        packed_bytes=code.bytes,
         scratch_bytes=0,
         prepare=prepare,
         tile=tile,
         length=problem.rows,
         length_of=None,
-        grown_results=((0, problem.outputs * bytes_),),
+        grown_results=((0, problem.outputs * memory.size(dtype)),),
     )
     emit_handler(module, work)
     return module

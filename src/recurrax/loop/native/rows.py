@@ -16,10 +16,18 @@ from recurrax.loop.native.emit import (
     splat,
 )
 from recurrax.loop.native.graph import Value
+from recurrax.loop.native.lower import FUNCTIONS
 from recurrax.loop.native.memory import TYPES, Lanes
+from recurrax.loop.native.overlap import overlapped
 from recurrax.loop.native.schedule import Schedule, Slot, Stage, Task
 
 Key = tuple[Value, int]
+
+# Turns of a loop over features laid out together: sums that hide how long each addition takes, and
+# functions that keep the processor at work. Of many functions one turn does, and more is slower.
+_SUMS = 4
+_TURNS = 2
+_MANY_FUNCTIONS = 17
 
 
 class Row:
@@ -119,12 +127,12 @@ class Row:
     def _group(self, tasks: list[Task], width: int, stage: Stage) -> None:
         """One loop over `width` features for all of `tasks`, and what is left over in part."""
         b, lanes = self.b, self.lanes
-        spread: dict[Value, Register] = {}
-        for task in tasks:
-            self._spread(task.value, stage, spread)
+        spread, functions = self._prepare(tasks, stage)
         reductions = list(dict.fromkeys(t.into for t in tasks if t.into is not None))
         whole, rest = divmod(width, lanes)
-        turns = next(n for n in (4, 2, 1) if whole % n == 0) if reductions else 1
+        overlap = 1 < functions < _MANY_FUNCTIONS
+        most = _SUMS if reductions else _TURNS if overlap else 1
+        turns = next(n for n in range(most, 0, -1) if whole % n == 0)
 
         def turn(index: Register | int, parts: list[Register], used: int) -> list[Register]:
             part = dict(zip(reductions, parts, strict=True))
@@ -153,10 +161,12 @@ class Row:
         ]
 
         def body(index: Register, carried: list[Register]) -> list[Register]:
-            count, results = len(reductions), []
+            count, results, begin = len(reductions), [], len(b.block.instructions)
             for k in range(turns):
                 place = b.add(index, integer(k * lanes)) if k else index
                 results += turn(place, carried[k * count : (k + 1) * count], lanes)
+            if overlap:
+                b.block.instructions[begin:] = overlapped(b.block.instructions[begin:])
             return results
 
         parts = loop(b, 0, whole * lanes, turns * lanes, starts * turns, body)
@@ -174,17 +184,29 @@ class Row:
             total = across(b, vector, lambda x, y, how=how: operations.combine(b, how, x, y))
             self._add_total(r, total)
 
-    def _spread(self, value: Value, stage: Stage, spread: dict[Value, Register]) -> None:
-        """Lay the single numbers that `value` uses into vectors, ahead of the loop."""
-        if value in spread:
-            return
-        if value.width == 1:
-            spread[value] = splat(self.b, self._scalar(value, 0, stage), self.lanes)
-        elif value.op == "look_up" and not self.schedule.in_memory(value, stage):
-            self._row_of(value, stage)
-        elif not self.schedule.in_memory(value, stage):
-            for arg in value.args:
-                self._spread(arg, stage, spread)
+    def _prepare(self, tasks: list[Task], stage: Stage) -> tuple[dict[Value, Register], int]:
+        """What a loop over features needs ahead of it, and how many functions it evaluates.
+
+        The single numbers that it uses are laid into vectors.
+        """
+        spread: dict[Value, Register] = {}
+        functions, seen = 0, set()
+        pending = [task.value for task in reversed(tasks)]
+        while pending:
+            value = pending.pop()
+            if value in seen:
+                continue
+            seen.add(value)
+            if value.width == 1:
+                spread[value] = splat(self.b, self._scalar(value, 0, stage), self.lanes)
+            elif self.schedule.in_memory(value, stage):
+                continue
+            elif value.op == "look_up":
+                self._row_of(value, stage)
+            else:
+                functions += value.op == "map" and value.param[0] in FUNCTIONS
+                pending += reversed(value.args)
+        return spread, functions
 
     def _row_of(self, value: Value, stage: Stage) -> Register:
         """Where the row that the look-up `value` picks begins in its table, in elements."""

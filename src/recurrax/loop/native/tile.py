@@ -20,6 +20,7 @@ from recurrax.loop.native.emit import (
 )
 from recurrax.loop.native.graph import Value, Weight
 from recurrax.loop.native.in_place import carries_in_place
+from recurrax.loop.native.jobs import STEPS, Company
 from recurrax.loop.native.memory import LINE, SPILLED, Lanes, aligned
 from recurrax.loop.native.microkernel import (
     Addend,
@@ -36,6 +37,7 @@ from recurrax.loop.native.target import Target
 from recurrax.loop.native.weights import Weights
 from recurrax.loop.native.windows import TileWindows, Window, Windows
 from recurrax.loop.native.windows import copy as copy_window
+from recurrax.loop.native.work import announce, await_window
 
 _LARGEST_FETCH = 8192
 
@@ -44,6 +46,7 @@ class TileCode:
     """Emits the tile functions of one step into a module, for tiles of up to `rows` rows.
 
     Weights of up to `in_place` bytes are read where they lie, if they lie well; others are packed.
+    Where `company` goes alongside, the tile waits for what leads it, and tells what trails it.
     `scratch_bytes` of memory are needed for each tile at work, besides the packed `weights`.
     """
 
@@ -56,6 +59,7 @@ class TileCode:
         rows: int,
         in_place: int = 0,
         windows: Windows | None = None,
+        company: Company | None = None,
     ):
         self.module = module
         self.schedule = schedule
@@ -63,7 +67,9 @@ class TileCode:
         self.target = target
         self.reverse = reverse
         self.windows = windows
-        self.num_arguments = windows.num_arguments if windows else len(schedule.step.inputs)
+        self.company = company
+        more = windows or company
+        self.num_arguments = more.num_arguments if more else len(schedule.step.inputs)
         # A window has more rows than a step.
         most = block_for(target.registers).vectors if windows else widest(target.registers, rows)
         self.weights = Weights(module, schedule.lanes, most, in_place)
@@ -101,7 +107,8 @@ class _Tile:
         self.b = b
         self.rows = rows
         self.buffers, self.scratch, self.packed, self.first_row, self.length = made.args
-        self.inputs = [self._buffer(k) for k in range(code.num_arguments)]
+        led = {p.left: p.result for p in code.company.leading} if code.company else {}
+        self.inputs = [self._buffer(led.get(k, k)) for k in range(code.num_arguments)]
         self.outputs = [self._buffer(code.num_arguments + k) for k in range(len(self.step.outputs))]
         self._size = 0
         self._scratch_at = [self._room(*slot) for slot in self.schedule.scratch]
@@ -169,7 +176,12 @@ class _Tile:
         """The `i`th step to run."""
         self._now, self._next = carried
         self._time = self._time_of(i)
+        company = self.code.company
+        if company and company.leading:
+            await_window(self.b, self.buffers, self.scratch, i, STEPS)
         self._one_step()
+        if company and company.trailing:
+            announce(self.b, self.buffers, self.b.add(i, integer(1)), STEPS)
         return [self._next, self._now]
 
     def _time_of(self, i: Register) -> Register:

@@ -15,22 +15,28 @@ import llvmlite.ir as ir
 from recurrax.loop.native.emit import (
     Builder,
     Register,
+    at,
     declared,
     function,
     i8,
     i64,
+    integer,
+    load_field,
     pointer,
     void,
 )
 from recurrax.loop.native.memory import LINE, aligned
 
-HANDLER, DRIVER = "handler", "recurrax_drive"
-# Of a block: where the addresses of buffers begin, and what everything in it is aligned to.
-BUFFERS, ALIGNMENT = 320, LINE
+HANDLER, DRIVER, LEADER = "handler", "recurrax_drive", "recurrax_lead"
+# Of a block: tiles done, the work, the windows that the one tile of a loop with jobs alongside has
+# gone through, where the addresses of buffers begin, and what everything in it is aligned to.
+DONE, WORK, PROGRESS, BUFFERS, ALIGNMENT = 128, 264, 320, 384, LINE
 HUGE_PAGE = 2 << 20
 
 PREPARE = ir.FunctionType(void, [pointer] * 2)
 TILE = ir.FunctionType(void, [pointer] * 3 + [i64] * 2)
+JOB = ir.FunctionType(void, [pointer] * 3 + [i64] * 2)
+LEAD = ir.FunctionType(void, [pointer] * 2 + [i64])
 DRIVE = ir.FunctionType(pointer, [pointer] * 2)
 
 
@@ -41,20 +47,25 @@ class Field(enum.IntEnum):
     PREPARE = 1
     TILE = 2
     FINISH = 3  # or null
-    MESSAGE = 4  # said when there is no memory
-    NUM_INPUTS = 5
-    NUM_OUTPUTS = 6
-    TILES = 7
-    WORKERS = 8
-    PACKED_AT = 9
-    SCRATCH_AT = 10
-    SCRATCH_STRIDE = 11
-    BLOCK_BYTES = 12
-    BLOCK_ALIGNMENT = 13
-    LENGTH = 14
-    LENGTH_OF = 15  # an argument, a result (counted after the arguments), or -1
-    LENGTH_AXIS = 16
-    NUM_GROWN = 17
+    JOB = 4  # or null
+    MESSAGE = 5  # said when there is no memory
+    NUM_INPUTS = 6
+    NUM_OUTPUTS = 7
+    TILES = 8
+    JOBS = 9
+    LEADING = 10
+    WINDOWS = 11
+    WORKERS = 12
+    JOBS_AT = 13
+    PACKED_AT = 14
+    SCRATCH_AT = 15
+    SCRATCH_STRIDE = 16
+    BLOCK_BYTES = 17
+    BLOCK_ALIGNMENT = 18
+    LENGTH = 19
+    LENGTH_OF = 20  # an argument, a result (counted after the arguments), or -1
+    LENGTH_AXIS = 21
+    NUM_GROWN = 22
 
     @property
     def offset(self) -> int:
@@ -62,6 +73,20 @@ class Field(enum.IntEnum):
 
 
 GROWN_AT = 8 * len(Field)
+
+
+@dataclasses.dataclass(frozen=True)
+class Jobs:
+    """`count` jobs alongside a loop of one tile, `leading` ahead of it and the others behind.
+
+    Each has `windows` windows (`alongside.py`). `emit(b, buffers, scratch, packed, job, window)` is
+    emitted where one window's work belongs.
+    """
+
+    count: int
+    leading: int
+    windows: int
+    emit: Callable[..., None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,13 +112,17 @@ class Work:
     length_of: tuple[int, bool, int] | None
     grown_results: tuple[tuple[int, int], ...] = ()
     finish: Callable[[Builder, Register, Register], None] | None = None
+    jobs: Jobs | None = None
 
     def numbers(self) -> dict[Field, int]:
         """The words of the table that are numbers."""
-        packed_at = aligned(BUFFERS + 8 * (self.num_inputs + self.num_outputs))
+        jobs = self.jobs.count if self.jobs else 0
+        jobs_at = aligned(BUFFERS + 8 * (self.num_inputs + self.num_outputs))
+        packed_at = jobs_at + jobs * LINE
         scratch_at = packed_at + aligned(self.packed_bytes)
         scratch_stride = aligned(self.scratch_bytes) + ALIGNMENT
-        workers = max(1, min(self.threads, self.tiles))
+        # One thread keeps up with one tile; to wake more takes the caller's time.
+        workers = max(1, min(self.threads, self.tiles + (jobs > 0)))
         size = scratch_at + workers * scratch_stride + ALIGNMENT
         alignment = HUGE_PAGE if size >= 2 * HUGE_PAGE else ALIGNMENT
         place, is_result, axis = self.length_of or (-1, False, 0)
@@ -101,7 +130,11 @@ class Work:
             Field.NUM_INPUTS: self.num_inputs,
             Field.NUM_OUTPUTS: self.num_outputs,
             Field.TILES: self.tiles,
+            Field.JOBS: jobs,
+            Field.LEADING: self.jobs.leading if self.jobs else 0,
+            Field.WINDOWS: self.jobs.windows if self.jobs else 0,
             Field.WORKERS: workers,
+            Field.JOBS_AT: jobs_at,
             Field.PACKED_AT: packed_at,
             Field.SCRATCH_AT: scratch_at,
             Field.SCRATCH_STRIDE: scratch_stride,
@@ -116,10 +149,13 @@ class Work:
 
 def emit_handler(module: ir.Module, work: Work) -> None:
     """`XLA_FFI_Error* handler(XLA_FFI_CallFrame*)`, the one public function of the module."""
-    words: dict[Field, Any] = dict.fromkeys((Field.SPARE, Field.FINISH), ir.Constant(pointer, None))
+    null = ir.Constant(pointer, None)
+    words: dict[Field, Any] = dict.fromkeys((Field.SPARE, Field.FINISH, Field.JOB), null)
     parts = [(Field.PREPARE, work.prepare, PREPARE), (Field.TILE, work.tile, TILE)]
     if work.finish is not None:
         parts.append((Field.FINISH, work.finish, PREPARE))
+    if work.jobs is not None:
+        parts.append((Field.JOB, work.jobs.emit, JOB))
     for field, emit, type_ in parts:
         made, b = function(module, field.name.lower(), void, type_.args)
         emit(b, *made.args)
@@ -140,6 +176,27 @@ def emit_handler(module: ir.Module, work: Work) -> None:
     b = ir.IRBuilder(handler.append_basic_block("entry"))
     drive = declared(module, DRIVER, DRIVE.return_type, DRIVE.args)
     b.ret(b.call(drive, [handler.args[0], table]))
+
+
+def word(b: Builder, work: Register, field: Field) -> Register:
+    """A number of the table."""
+    return load_field(b, work, field.offset, i64)
+
+
+def await_window(
+    b: Builder, buffers: Register, scratch: Register, step: Register, steps: int
+) -> None:
+    """Where step `step` begins a window of `steps`, wait for what the loop reads in it."""
+    with b.if_then(b.icmp_signed("==", b.urem(step, integer(steps)), integer(0))):
+        lead = declared(b.module, LEADER, LEAD.return_type, LEAD.args)
+        b.call(lead, [buffers, scratch, b.udiv(step, integer(steps))])
+
+
+def announce(b: Builder, buffers: Register, count: Register, steps: int) -> None:
+    """Tell the jobs that trail the loop that `count` steps are done, if they are whole windows."""
+    with b.if_then(b.icmp_signed("==", b.urem(count, integer(steps)), integer(0))):
+        progress = at(b, buffers, i8, PROGRESS - BUFFERS)
+        b.atomic_rmw("xchg", progress, b.udiv(count, integer(steps)), "seq_cst")
 
 
 def constant_data(module: ir.Module, name: str, value: ir.Constant) -> Register:

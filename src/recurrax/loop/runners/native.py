@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from recurrax.loop.body import Body, Feed
-from recurrax.loop.native import ffi
+from recurrax.loop.body import Body, Feed, Gathered, Multiplied
+from recurrax.loop.native import ffi, jobs
 from recurrax.loop.native.adding_up import Sums, build_sums
 from recurrax.loop.native.effort import check_effort
 from recurrax.loop.native.gathering import Problem, build_gather
@@ -103,6 +103,123 @@ def run(
     return list(results[: body.num_carry]), list(results[body.num_carry :])
 
 
+def run_accompanied(
+    body: Body,
+    consts: Sequence[Array],
+    carry: Sequence[Array],
+    xs: Sequence[Array],
+    others: Sequence[Array],
+    leaders: Sequence[Multiplied],
+    trailers: Sequence[Gathered | Multiplied],
+    *,
+    length: int,
+    reverse: bool,
+) -> list[Array] | None:
+    """Run `body` on one thread; others make what leads it and what trails it (`body.py`).
+
+    Returns:
+        The last carry, the ys and what trails; None where this runner does not do all at once.
+    """
+    target, threads = host(), thread_count()
+    how = {"length": length, "reverse": reverse}
+    found = company_of(body, xs, others, leaders, trailers, target, threads, **how)
+    if found is None:
+        return None
+    company, shapes = found
+    step = _lowered(body)
+    name = fingerprint(step.described(), reverse, company, target, threads)
+    build = functools.partial(build_loop, step, target, reverse, length, threads)
+    ensure(name, target, lambda: build(company=company))
+    call = jax.ffi.ffi_call(name, shapes, vmap_method="sequential")
+    results = list(call(*consts, *carry, *xs, *others))
+    first = len(results) - len(company.products)
+    return results[:first] + results[first + len(leaders) :]
+
+
+def company_of(
+    body: Body,
+    xs: Sequence[Any],
+    others: Sequence[Any],
+    leaders: Sequence[Multiplied],
+    trailers: Sequence[Gathered | Multiplied],
+    target: Target,
+    threads: int,
+    *,
+    length: int,
+    reverse: bool,
+) -> tuple[jobs.Company, list[jax.ShapeDtypeStruct]] | None:
+    """What goes alongside a loop, and the results of a kernel that does it: those of the loop, what
+    leads it, what trails it. None where the loop does not leave a thread free, or is too short, or
+    a product does not suit windows."""
+    step, ins, outs = _lowered(body), body.jaxpr.in_avals, body.jaxpr.out_avals
+    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in outs[: body.num_carry]]
+    shapes += [jax.ShapeDtypeStruct((length, *a.shape), a.dtype) for a in outs[body.num_carry :]]
+    products = *leaders, *trailers
+    stacks = [*xs, *shapes[body.num_carry :], *others]
+    alone = -(-step.rows // tile_rows(step, target, threads)) < 2 <= threads
+    if not (alone and jobs.pays(length)) or any(0 in a.shape for a in (*ins, *outs, *others)):
+        return None
+    if any(place.order for place in (*step.inputs, *step.outputs)):
+        return None
+    if not all(_can_accompany(p, stacks, length) for p in products):
+        return None
+    first_y = body.first_x + len(xs)
+    num_arguments, num_results = first_y + len(others), len(shapes)
+    ys = range(num_arguments + body.num_carry, num_arguments + num_results)
+    numbers = [*range(body.first_x, first_y), *ys, *range(first_y, num_arguments)]
+    shapes += [_product_shape(p, stacks) for p in products]
+    made = [
+        _job(p, stacks, numbers, num_arguments + num_results + k) for k, p in enumerate(products)
+    ]
+    leading, trailing = tuple(made[: len(leaders)]), tuple(made[len(leaders) :])
+    return jobs.Company(length, reverse, num_arguments, leading, trailing), shapes
+
+
+def _can_accompany(product: Gathered | Multiplied, stacks: Sequence[Any], length: int) -> bool:
+    """Whether a product may be made by windows of steps."""
+    left = stacks[product.left]
+    other = stacks[product.right if isinstance(product, Gathered) else product.weight]
+    if not _serves(left, other) or left.shape[0] != length:
+        return False
+    kind, rows = _KINDS[left.dtype.name], left.size // left.shape[-1]
+    if isinstance(product, Multiplied):
+        inputs, outputs = other.shape
+        return rows == length and jobs.fits(inputs, outputs, kind)
+    alike = rows == other.size // other.shape[-1] == length
+    return alike and jobs.fits(left.shape[-1], product.width, kind)
+
+
+def _job(
+    product: Gathered | Multiplied, stacks: Sequence[Any], numbers: Sequence[int], result: int
+) -> jobs.Gathered | jobs.Multiplied:
+    """What the compiler hears of a product: buffers instead of stacks."""
+    left = stacks[product.left]
+    kind, features = _KINDS[left.dtype.name], left.shape[-1]
+    number = numbers[product.left]
+    if isinstance(product, Gathered):
+        width = stacks[product.right].shape[-1]
+        rows = left.shape[0]
+        problem = Problem(rows, features, product.width, kind, product.start, width)
+        return jobs.Gathered(problem, number, numbers[product.right], result)
+    weight = _weight(stacks[product.weight], numbers[product.weight], product.transposed)
+    return jobs.Multiplied(weight, kind, number, result)
+
+
+def _weight(array: Any, number: int, transposed: bool) -> Weight:
+    """The argument `number` as a weight: (k, n), or (n, k) where `transposed`."""
+    k, n = array.shape[::-1] if transposed else array.shape
+    strides = (1, k) if transposed else (n, 1)
+    return Weight(number, array.dtype.name, 0, k, n, *strides)
+
+
+def _product_shape(product: Gathered | Multiplied, stacks: Sequence[Any]) -> jax.ShapeDtypeStruct:
+    left = stacks[product.left]
+    if isinstance(product, Gathered):
+        return jax.ShapeDtypeStruct((left.shape[-1], product.width), left.dtype)
+    outputs = stacks[product.weight].shape[0 if product.transposed else 1]
+    return jax.ShapeDtypeStruct((*left.shape[:-1], outputs), left.dtype)
+
+
 def _layout(place: Place, ndim: int, timed: bool) -> tuple[int, ...]:
     """The order, from major to minor, in which the axes lie in memory."""
     if not place.order:
@@ -154,9 +271,7 @@ def _sources(feeds: Sequence[Feed], start: int) -> tuple[list[Array], tuple[Sour
     for feed in feeds:
         array, weight = feed.array, None
         if feed.weight is not None:
-            k, n = feed.weight.shape[::-1] if feed.transposed else feed.weight.shape
-            strides = (1, k) if feed.transposed else (n, 1)
-            weight = Weight(numbers[id(feed.weight)], array.dtype.name, 0, k, n, *strides)
+            weight = _weight(feed.weight, numbers[id(feed.weight)], feed.transposed)
         place = Place(math.prod(array.shape[2:]), array.dtype.name, True)
         sources.append(Source(numbers[id(array)], place, weight))
     return arrays, tuple(sources)
@@ -266,7 +381,7 @@ def add_up(index: Array, dz: Array, *, count: int) -> Array:
     return sums.sum(axis=0) if problem.parts > 1 else sums[0]
 
 
-def _serves(a: Array, b: Array) -> bool:
+def _serves(a: Any, b: Any) -> bool:
     """Whether a product of these goes through a kernel of our own."""
     known = a.dtype.name in _KINDS and a.dtype == b.dtype and 0 not in (*a.shape, *b.shape)
     return known and _platform_refusal() is None

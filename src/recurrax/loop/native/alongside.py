@@ -1,0 +1,198 @@
+"""Jobs alongside a loop of one tile, for the threads that have no tile.
+
+A job is done window by window (so many steps each), in order, by whichever thread is free: each
+window is claimed by the job's lock. **Leading** jobs make what the loop reads. They may run as far
+ahead as they like, and who runs the tile does a window itself if it comes there first. **Trailing**
+jobs are made of what the loop reads and writes, so they follow it, and the caller does what is left
+of them at the end. So nobody waits but for a window that somebody is at.
+"""
+
+from collections.abc import Callable
+
+import llvmlite.ir as ir
+
+from recurrax.loop.native.emit import (
+    Builder,
+    Register,
+    at,
+    declared,
+    function,
+    i1,
+    i8,
+    i32,
+    i64,
+    integer,
+    load_field,
+    loop,
+    pointer,
+    void,
+)
+from recurrax.loop.native.memory import LINE
+from recurrax.loop.native.target import Target
+from recurrax.loop.native.work import (
+    BUFFERS,
+    DONE,
+    JOB,
+    LEAD,
+    LEADER,
+    PROGRESS,
+    WORK,
+    Field,
+    word,
+)
+
+# Of a job: windows done, and whether somebody is at one.
+NEXT, LOCK = 0, 8
+_SPINS_BEFORE_YIELD = 4000
+_YIELDS_BEFORE_LEAVING = 25
+
+
+def wait_until(b: Builder, target: Target, condition: Callable[[], Register]) -> None:
+    """Wait until `condition()` holds; after a while, let other threads have the processor."""
+    look, again, rest, done = (
+        b.function.append_basic_block(n) for n in ("look", "again", "rest", "done")
+    )
+    before = b.block
+    b.branch(look)
+    b.position_at_end(look)
+    turns = b.phi(i64)
+    turns.add_incoming(integer(0), before)
+    b.cbranch(condition(), done, again)
+    b.position_at_end(again)
+    _pause(b, target)
+    following = b.add(turns, integer(1))
+    turns.add_incoming(following, again)
+    b.cbranch(b.icmp_signed("<", following, integer(_SPINS_BEFORE_YIELD)), look, rest)
+    b.position_at_end(rest)
+    _yield(b)
+    turns.add_incoming(integer(0), rest)
+    b.branch(look)
+    b.position_at_end(done)
+
+
+def _pause(b: Builder, target: Target) -> None:
+    """Let the processor know that this thread waits."""
+    if target.is_x86:
+        b.call(declared(b.module, "llvm.x86.sse2.pause", void, []), [])
+
+
+def _yield(b: Builder) -> None:
+    b.call(declared(b.module, "sched_yield", i32, []), [])
+
+
+def job_at(b: Builder, block: Register, work: Register, k: Register) -> Register:
+    """The counters of job `k`."""
+    return at(b, block, i8, b.mul(k, integer(LINE)), word(b, work, Field.JOBS_AT))
+
+
+def emit_company(module: ir.Module, target: Target) -> ir.Function:
+    """`void company(block, scratch, stays)`: do windows until all jobs and the tile are done.
+
+    Who does not stay leaves also where there has been nothing to do for long. The module gets a
+    public function besides, `LEADER`.
+    """
+    take = _emit_take(module)
+    _emit_leader(module, take, target)
+    made, b = function(module, "company", void, [pointer, pointer, i1])
+    block, scratch, stays = made.args
+    work = load_field(b, block, WORK, pointer)
+    windows, leading = word(b, work, Field.WINDOWS), word(b, work, Field.LEADING)
+    entry = b.block
+    look, busy, idle, rest, leave = (
+        made.append_basic_block(n) for n in ("look", "busy", "idle", "rest", "leave")
+    )
+    b.branch(look)
+    b.position_at_end(look)
+    turns, yields = b.phi(i64), b.phi(i64)
+    finished = b.load_atomic(at(b, block, i8, DONE), "acquire", 8, typ=i64)
+    finished = b.icmp_signed(">=", finished, word(b, work, Field.TILES))
+    gone_through = b.load_atomic(at(b, block, i8, PROGRESS), "acquire", 8, typ=i64)
+    behind = b.select(finished, windows, gone_through)
+
+    def one(k: Register, so_far: list[Register]) -> list[Register]:
+        left, taken = so_far
+        ready = b.select(b.icmp_signed("<", k, leading), windows, behind)
+        following = at(b, job_at(b, block, work, k), i8, NEXT)
+        seen = b.load_atomic(following, "acquire", 8, typ=i64)
+        taken = b.add(taken, b.call(take, [block, scratch, k, ready]))
+        return [b.add(left, b.sub(windows, seen)), taken]
+
+    none = [integer(0), integer(0)]
+    left, taken = loop(b, 0, word(b, work, Field.JOBS), 1, none, one)
+    all_done = b.and_(finished, b.icmp_signed("==", left, integer(0)))
+    b.cbranch(all_done, leave, busy)
+    b.position_at_end(busy)
+    b.cbranch(b.icmp_signed(">", taken, integer(0)), look, idle)
+    b.position_at_end(idle)
+    _pause(b, target)
+    turn = b.add(turns, integer(1))
+    b.cbranch(b.icmp_signed("<", turn, integer(_SPINS_BEFORE_YIELD)), look, rest)
+    b.position_at_end(rest)
+    _yield(b)
+    another = b.add(yields, integer(1))
+    patient = b.icmp_signed("<", another, integer(_YIELDS_BEFORE_LEAVING))
+    b.cbranch(b.or_(stays, patient), look, leave)
+    nothing = integer(0)
+    for before, spun, yielded in (
+        (entry, nothing, nothing),
+        (busy, nothing, nothing),
+        (idle, turn, yields),
+        (rest, nothing, another),
+    ):
+        turns.add_incoming(spun, before)
+        yields.add_incoming(yielded, before)
+    b.position_at_end(leave)
+    b.ret_void()
+    return made
+
+
+def _emit_take(module: ir.Module) -> ir.Function:
+    """`int64 take(block, scratch, job, ready)`: do one window of a job, if one of the first `ready`
+    is left and nobody is at it; tells whether."""
+    made, b = function(module, "take", i64, [pointer, pointer, i64, i64])
+    block, scratch, k, ready = made.args
+    work = load_field(b, block, WORK, pointer)
+    counters = job_at(b, block, work, k)
+    following, lock = (at(b, counters, i8, offset) for offset in (NEXT, LOCK))
+
+    def is_ready() -> tuple[Register, Register]:
+        window = b.load_atomic(following, "acquire", 8, typ=i64)
+        return window, b.icmp_signed("<", window, ready)
+
+    with b.if_then(b.not_(is_ready()[1])):
+        b.ret(integer(0))
+    held = b.atomic_rmw("xchg", lock, integer(1), "seq_cst")
+    with b.if_then(b.icmp_signed("!=", held, integer(0))):
+        b.ret(integer(0))
+    window, is_left = is_ready()
+    with b.if_then(is_left):
+        code = load_field(b, work, Field.JOB.offset, JOB.as_pointer())
+        buffers = at(b, block, i8, BUFFERS)
+        packed = at(b, block, i8, word(b, work, Field.PACKED_AT))
+        b.call(code, [buffers, scratch, packed, k, window])
+        b.atomic_rmw("xchg", following, b.add(window, integer(1)), "seq_cst")
+    b.atomic_rmw("xchg", lock, integer(0), "seq_cst")
+    b.ret(b.zext(is_left, i64))
+    return made
+
+
+def _emit_leader(module: ir.Module, take: ir.Function, target: Target) -> None:
+    """`LEADER`: see to it that all leading jobs have done a window and those before it."""
+    made = ir.Function(module, LEAD, LEADER)
+    b = ir.IRBuilder(made.append_basic_block("entry"))
+    buffers, scratch, window = made.args
+    block = at(b, buffers, i8, -BUFFERS)
+    work = load_field(b, block, WORK, pointer)
+    enough = b.add(window, integer(1))
+
+    def one(k: Register, _) -> None:
+        following = at(b, job_at(b, block, work, k), i8, NEXT)
+
+        def is_there() -> Register:
+            b.call(take, [block, scratch, k, enough])
+            return b.icmp_signed(">=", b.load_atomic(following, "acquire", 8, typ=i64), enough)
+
+        wait_until(b, target, is_there)
+
+    loop(b, 0, word(b, work, Field.LEADING), 1, [], one)
+    b.ret_void()

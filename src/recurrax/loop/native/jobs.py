@@ -1,0 +1,197 @@
+"""Products as jobs alongside a loop over one row, which keeps one thread busy.
+
+What is to be multiplied after it (weight gradients, the gradient of its inputs) need not wait for
+its end: the other threads follow it, a window of steps behind. What it reads of such products
+(inputs times a weight) need not be there when it begins: they go ahead of it. `alongside.py` hands
+the windows out; here is what is done with one.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import llvmlite.ir as ir
+
+from recurrax.loop.native import memory
+from recurrax.loop.native.emit import (
+    Builder,
+    Register,
+    at,
+    function,
+    i1,
+    i8,
+    i64,
+    integer,
+    load_pointer,
+    pointer,
+    void,
+)
+from recurrax.loop.native.gathering import GatherCode, Part, Problem
+from recurrax.loop.native.graph import Weight
+from recurrax.loop.native.memory import SPILLED, TYPES, aligned
+from recurrax.loop.native.multiplying import MultiplicationCode
+from recurrax.loop.native.target import Target
+from recurrax.loop.native.work import Jobs
+
+STEPS = 16  # of a window
+# A result is read and written anew for every window, so it must stay in the cache.
+_LARGEST_RESULT = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Gathered:
+    """The buffer `result` = AᵀD over all steps, with A and D in the buffers `left` and `right`."""
+
+    problem: Problem
+    left: int
+    right: int
+    result: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Multiplied:
+    """The buffer `result` = A W, row by row, with A in the buffer `left`."""
+
+    weight: Weight
+    kind: str
+    left: int
+    result: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Company:
+    """The products alongside a loop of `length` steps, which takes the last first if `reverse`.
+
+    Of `leading` ones, `left` is the argument in whose place the loop reads the result. Buffers are
+    numbered as the handler's: its arguments (the loop's, then others), then its results (likewise).
+    """
+
+    length: int
+    reverse: bool
+    num_arguments: int
+    leading: tuple[Gathered | Multiplied, ...] = ()
+    trailing: tuple[Gathered | Multiplied, ...] = ()
+
+    @property
+    def products(self) -> tuple[Gathered | Multiplied, ...]:
+        return *self.leading, *self.trailing
+
+    @property
+    def windows(self) -> int:
+        return -(-self.length // STEPS)
+
+    @property
+    def rest(self) -> int:
+        """Steps of the last window."""
+        return self.length - (self.windows - 1) * STEPS
+
+
+def pays(length: int) -> bool:
+    """Whether a loop is long enough to be accompanied."""
+    return length >= 2 * STEPS
+
+
+def fits(inputs: int, outputs: int, kind: str) -> bool:
+    """Whether a product that reads or adds up `inputs` × `outputs` numbers suits windows."""
+    return inputs * outputs * memory.size(SPILLED[kind]) <= _LARGEST_RESULT
+
+
+class CompanyCode:
+    """Emits the work of each job: `packed_bytes` are shared, `scratch_bytes` a thread's own."""
+
+    def __init__(self, module: ir.Module, company: Company, target: Target):
+        self.packed_bytes = self.scratch_bytes = 0
+        self._module, self._target, self._company = module, target, company
+        self._gathers: dict[Problem, GatherCode] = {}
+        self._windows: Sequence[ir.Function] = [
+            self._gather(k, p) if isinstance(p, Gathered) else self._multiply(k, p)
+            for k, p in enumerate(company.products)
+        ]
+
+    def jobs(self, packed_at: int) -> Jobs:
+        """What the driver is told; `packed_at` is where in packed memory room was made."""
+
+        def emit(b: Builder, buffers, scratch, packed, job, window) -> None:
+            packed = at(b, packed, i8, packed_at)
+            for k, code in enumerate(self._windows):
+                with b.if_then(b.icmp_signed("==", job, integer(k))):
+                    b.call(code, [buffers, scratch, packed, window])
+
+        company = self._company
+        return Jobs(len(company.products), len(company.leading), company.windows, emit)
+
+    def _gather(self, k: int, product: Gathered) -> ir.Function:
+        problem = product.problem
+        code = self._gather_code(problem)
+        made, b = self._function(k)
+        buffers, scratch, _, window = made.args
+        left, right, result = (
+            load_pointer(b, buffers, n) for n in (product.left, product.right, product.result)
+        )
+        type_ = TYPES[problem.kind]
+        with b.if_then(b.icmp_signed("==", window, integer(0))):
+            code.clear(b, result, problem.left, problem.right)
+
+        def some(first: Register, steps: int) -> None:
+            a = at(b, left, type_, b.mul(first, integer(problem.left)))
+            d = at(b, right, type_, b.mul(first, integer(problem.features)), problem.start)
+            part = Part(steps, problem.left, problem.right)
+            b.call(code.chunk(part), [a, d, result, scratch])
+            self.scratch_bytes = max(self.scratch_bytes, code.scratch_bytes)
+
+        self._by_size(b, window, some)
+        b.ret_void()
+        return made
+
+    def _gather_code(self, problem: Problem) -> GatherCode:
+        """What gathers of one shape share."""
+        shape = dataclasses.replace(problem, start=0)
+        if shape not in self._gathers:
+            lanes = self._target.lanes(64 if problem.kind == "f64" else 32)
+            name = f"gather{len(self._gathers)}_"
+            self._gathers[shape] = GatherCode(self._module, shape, self._target, lanes, name)
+        return self._gathers[shape]
+
+    def _multiply(self, k: int, product: Multiplied) -> ir.Function:
+        weight = product.weight
+        code = MultiplicationCode(self._module, weight, product.kind, self._target, f"job{k}_")
+        room = self.packed_bytes
+        self.packed_bytes += aligned(code.bytes)
+        made, b = self._function(k)
+        buffers, _, packed, window = made.args
+        panels = at(b, packed, i8, room)
+        with b.if_then(b.icmp_signed("==", window, integer(0))):
+            b.call(code.pack, [load_pointer(b, buffers, weight.index), panels])
+        left, result = (load_pointer(b, buffers, n) for n in (product.left, product.result))
+        type_ = TYPES[product.kind]
+
+        def some(first: Register, steps: int) -> None:
+            rows = at(b, left, type_, b.mul(first, integer(weight.inputs)))
+            out = at(b, result, type_, b.mul(first, integer(weight.outputs)))
+            b.call(code.product(steps), [rows, panels, out, i1(False)])
+
+        self._by_size(b, window, some)
+        b.ret_void()
+        return made
+
+    def _function(self, k: int) -> tuple[ir.Function, Builder]:
+        """`void job(buffers, scratch, packed, window)`."""
+        return function(self._module, f"job{k}", void, [pointer] * 3 + [i64])
+
+    def _by_size(self, b: Builder, window: Register, some: Callable) -> None:
+        """`some(first step, how many)` for a window: the last may be shorter."""
+        company = self._company
+        start = b.mul(window, integer(STEPS))
+        end = b.sub(integer(company.length), start)
+
+        def steps(count: int) -> None:
+            some(b.sub(end, integer(count)) if company.reverse else start, count)
+
+        if company.rest == STEPS:
+            steps(STEPS)
+            return
+        last = b.icmp_signed("==", window, integer(company.windows - 1))
+        with b.if_else(last, likely=False) as (short, whole):
+            with short:
+                steps(company.rest)
+            with whole:
+                steps(STEPS)

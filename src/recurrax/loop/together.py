@@ -1,0 +1,76 @@
+"""Primitives that hold several operations together until lowering.
+
+What lowers one may do all of it at once, if it has a way. Differentiated, batched or run eagerly,
+such a primitive is its parts.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Primitive
+from jax.interpreters import ad, batching, mlir
+
+Function = Callable[..., Sequence[Any]]
+_made: set[Primitive] = set()
+
+
+def parts(eqn: JaxprEqn) -> ClosedJaxpr | None:
+    """What an equation holds together, if that is what it does."""
+    if eqn.primitive not in _made:
+        return None
+    in_parts = functools.partial(eqn.primitive.impl, **eqn.params)
+    return jax.make_jaxpr(in_parts)(*(v.aval for v in eqn.invars))
+
+
+def primitive(
+    name: str,
+    in_parts: Function,
+    at_once: Callable[..., Sequence[Any] | None],
+    avals: Function,
+    batched: Callable[..., Sequence[bool]],
+) -> Primitive:
+    """A primitive of several results that is `in_parts(*args, **params)`.
+
+    Lowering calls `at_once`, which returns None where there is no such way. `avals` tells the types
+    of the results, and `batched(given, **params)` which of them are batched where those of the
+    arguments are that `given` marks.
+    """
+    made = Primitive(name)
+    made.multiple_results = True
+    _made.add(made)
+
+    def lowered(*args, **params):
+        found = at_once(*args, **params)
+        return in_parts(*args, **params) if found is None else found
+
+    def jvp(primals, tangents, **params):
+        moving = [i for i, t in enumerate(tangents) if type(t) is not ad.Zero]
+
+        def of_moving(*values):
+            args = list(primals)
+            for i, value in zip(moving, values, strict=True):
+                args[i] = value
+            return in_parts(*args, **params)
+
+        return jax.jvp(of_moving, [primals[i] for i in moving], [tangents[i] for i in moving])
+
+    def batch(axis, args, dims, **params):
+        marks = batched([d is not None for d in dims], **params)
+        outputs = jax.vmap(
+            functools.partial(in_parts, **params),
+            in_axes=tuple(dims),
+            out_axes=[0 if b else None for b in marks],
+            axis_name=axis.name,
+            axis_size=axis.size,
+            spmd_axis_name=axis.spmd_name,
+        )(*args)
+        return outputs, [0 if b else None for b in marks]
+
+    made.def_abstract_eval(avals)
+    made.def_impl(in_parts)
+    mlir.register_lowering(made, mlir.lower_fun(lowered))
+    batching.fancy_primitive_batchers[made] = batch
+    ad.primitive_jvps[made] = jvp
+    return made

@@ -1,0 +1,139 @@
+"""A loop and the products made of its stacks afterwards, held together until lowering.
+
+Weight gradients, and the gradients of inputs that went through a weight, are products of what the
+backward loop reads and writes. A runner that has threads to spare may make them while the loop
+still runs. Differentiated, batched or run by another, it is the loop and then the products.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jax import Array
+
+from recurrax.loop import jaxprs, plan, products, together
+from recurrax.loop.body import Body, Gathered, Multiplied
+from recurrax.loop.primitive import loop
+from recurrax.loop.products import Columns
+
+
+class Trail:
+    """The products to be made after a loop over `xs`; a stack is an array, or the number of a y."""
+
+    def __init__(self, body: Body, xs: Sequence[Array]):
+        self._body = body
+        self._xs = list(xs)
+        self._others: list[Array] = []
+        self._trailers: list[Gathered | Multiplied] = []
+
+    def gather(
+        self, left: Array | int, right: Array | int, start: int, width: int, *, precision: Any
+    ) -> int:
+        """Returns which product it is."""
+        numbers = self._number(left), self._number(right)
+        return self._add(Gathered(*numbers, start, width, precision))
+
+    def product(self, left: Array | int, weight: Array, *, transposed: bool, precision: Any) -> int:
+        """Returns which product it is."""
+        numbers = self._number(left), self._number(weight)
+        return self._add(Multiplied(*numbers, transposed, precision))
+
+    def _add(self, trailer: Gathered | Multiplied) -> int:
+        self._trailers.append(trailer)
+        return len(self._trailers) - 1
+
+    def _number(self, stack: Array | int) -> int:
+        if isinstance(stack, int):
+            return len(self._xs) + stack
+        for k, x in enumerate(self._xs):
+            if x is stack:
+                return k
+        self._others.append(stack)
+        return len(self._xs) + self._body.num_ys + len(self._others) - 1
+
+    def run(
+        self, consts: Sequence[Any], carry: Sequence[Any], **how: Any
+    ) -> tuple[list[Array], list[Array], list[Array]]:
+        """Run the loop; returns its last carry, its ys, and the products."""
+        body = self._body
+        if not self._trailers or body.jaxpr.effects:
+            last, ys = loop(body, consts, carry, self._xs, **how)
+            return last, ys, _products(self._trailers, [*self._xs, *ys, *self._others], how)
+        outputs = loop_and_products_p.bind(
+            *consts,
+            *carry,
+            *self._xs,
+            *self._others,
+            jaxpr=body.jaxpr,
+            num_consts=body.num_consts,
+            num_carry=body.num_carry,
+            trailers=tuple(self._trailers),
+            **how,
+        )
+        m, n = body.num_carry, body.num_carry + body.num_ys
+        return outputs[:m], outputs[m:n], outputs[n:]
+
+
+def _products(
+    trailers: Sequence[Gathered | Multiplied], stacks: Sequence[Array], how: dict[str, Any]
+) -> list[Array]:
+    made = []
+    for t in trailers:
+        by = {"precision": t.precision, "runner": how["runner"]}
+        match t:
+            case Gathered():
+                columns = Columns(stacks[t.right], t.start, t.width)
+                made.append(products.gather(stacks[t.left], columns, **by))
+            case Multiplied():
+                weight = stacks[t.weight]
+                weight = weight.T if t.transposed else weight
+                made.append(products.product(stacks[t.left], weight, **by))
+    return made
+
+
+def _split(args, jaxpr, num_consts, num_carry):
+    body = Body(jaxpr, num_consts, num_carry)
+    m, n = num_consts, num_consts + num_carry
+    end = n + body.num_xs
+    return body, args[:m], args[m:n], args[n:end], args[end:]
+
+
+def _in_parts(*args, jaxpr, num_consts, num_carry, trailers, **how) -> list[Array]:
+    body, consts, carry, xs, others = _split(args, jaxpr, num_consts, num_carry)
+    last, ys = loop(body, consts, carry, xs, **how)
+    return [*last, *ys, *_products(trailers, [*xs, *ys, *others], how)]
+
+
+def _at_once(
+    *args, jaxpr, num_consts, num_carry, trailers, length, reverse, unroll, runner
+) -> list[Array] | None:
+    del unroll
+    body, consts, carry, xs, others = _split(args, jaxpr, num_consts, num_carry)
+    where = {"length": length, "reverse": reverse, "runner": runner}
+    return plan.run_accompanied(body, consts, carry, xs, others, (), trailers, **where)
+
+
+def _abstract_eval(*avals, jaxpr, num_consts, num_carry, trailers, length, **params):
+    del params
+    outputs = [jaxprs.strong(a) for a in jaxpr.out_avals]
+    ys = jaxprs.stacked(outputs[num_carry:], length)
+    *_, xs, others = _split(avals, jaxpr, num_consts, num_carry)
+    stacks = [*xs, *ys, *others]
+    made = []
+    for t in trailers:
+        left = stacks[t.left]
+        if isinstance(t, Gathered):
+            shape = (left.shape[-1], t.width)
+        else:
+            shape = (*left.shape[:-1], stacks[t.weight].shape[0 if t.transposed else 1])
+        made.append(left.update(shape=shape, weak_type=False))
+    return [*outputs[:num_carry], *ys, *made]
+
+
+def _batched(given, *, jaxpr, trailers, **params):
+    del given, params
+    return [True] * (len(jaxpr.out_avals) + len(trailers))
+
+
+loop_and_products_p = together.primitive(
+    "loop_and_products", _in_parts, _at_once, _abstract_eval, _batched
+)
