@@ -19,6 +19,8 @@ NAMES = [
     *("regularizers.L2", "saving.register_keras_serializable", "saving.load_model"),
     *("saving.deserialize_keras_object", "saving.serialize_keras_object", "tree.map_structure"),
     *("utils.pad_sequences", "utils.to_categorical", "utils.set_random_seed"),
+    *("preprocessing.sequence.pad_sequences", "preprocessing.timeseries_dataset_from_array"),
+    *("utils.pack_x_y_sample_weight", "utils.unpack_x_y_sample_weight"),
     *("utils.timeseries_dataset_from_array", "utils.plot_model", "utils.clear_session"),
 ]
 

@@ -141,6 +141,7 @@ def test_two_arrays(name):
 
 
 CALLS = {
+    "all": lambda o: o.all(A > 0.5, -1, True),
     "append": lambda o: o.append(A, B, axis=0),
     "arange": lambda o: o.arange(2, 9, 3),
     "broadcast_to": lambda o: o.broadcast_to(A, (2, 3, 4)),
@@ -162,6 +163,14 @@ CALLS = {
     "full_like": lambda o: o.full_like(A, 2),
     "in_top_k": lambda o: o.in_top_k(IDS, A, 2),
     "inv": lambda o: o.inv(M),
+    "argmax": lambda o: o.argmax(A, -1, True),
+    "full_of_floats": lambda o: o.full((2,), 3) / 2,
+    "logsumexp": lambda o: o.logsumexp(A, -1, True),
+    "max": lambda o: o.max(A, 1, True, 0.9),
+    "mean": lambda o: o.mean(A, -1, True),
+    "nan_to_num": lambda o: o.nan_to_num(np.float32([np.nan, 1]), 3.0),
+    "quantile": lambda o: o.quantile(A, 0.4, -1, "lower", True),
+    "take_of_a_list": lambda o: o.take(A, [0, 2], 1),
     "linspace": lambda o: o.linspace(0.0, 1.0, 5),
     "map": lambda o: o.map(lambda x: x * 2, A),
     "matmul": lambda o: o.matmul(A, M),

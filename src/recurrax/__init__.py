@@ -17,6 +17,7 @@ with _uncollected():  # importing leaves no garbage: looking for it takes a quar
     from recurrax import models as models
     from recurrax import ops as ops
     from recurrax import optimizers as optimizers
+    from recurrax import preprocessing as preprocessing
     from recurrax import random as random
     from recurrax import regularizers as regularizers
     from recurrax import saving as saving
@@ -78,6 +79,7 @@ __all__ = [
     "name_scope",
     "ops",
     "optimizers",
+    "preprocessing",
     "random",
     "regularizers",
     "saving",

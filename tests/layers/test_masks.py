@@ -177,3 +177,35 @@ def test_a_mask_of_another_shape_is_an_error(shape):
         layers.GRU(4)(X, mask=mask.tolist())
     with pytest.raises(ValueError, match="mask"):
         layers.TimeDistributed(layers.Dense(2))(X, mask=mask)
+
+
+def test_a_layer_of_ones_own_gets_its_mask_where_the_graph_is_made():
+    """As in Keras's guide to masking: `call` may rely on it, also in a layer within a layer."""
+
+    class Share(keras.Layer):
+        supports_masking = True
+
+        def call(self, inputs, mask=None):
+            assert mask is not None
+            return inputs / keras.ops.sum(keras.ops.cast(mask, "float32"), 1)[:, None, None]
+
+    class Outer(keras.Layer):
+        supports_masking = True
+
+        def __init__(self):
+            super().__init__()
+            self.inner, self.dense = Share(), layers.Dense(2)
+
+        def call(self, inputs):
+            return self.inner(self.dense(inputs))
+
+    inputs = keras.Input((None,), dtype="int32")
+    vectors = layers.Embedding(9, 3, mask_zero=True)(inputs)
+    hidden = layers.Dense(3)(vectors)
+    assert (hidden._keras_mask.shape, hidden._keras_mask.dtype) == ((None, None), "bool")
+    assert layers.Flatten()(hidden)._keras_mask is None
+    outer = Outer()
+    model = keras.Model(inputs, outer(hidden))
+    ids = np.array([[3, 4, 0]])
+    plain = keras.Model(inputs, outer.dense(hidden))
+    np.testing.assert_allclose(model(ids), plain(ids) / 2, rtol=1e-6)

@@ -114,17 +114,24 @@ def test_a_layer_may_say_what_it_saves(tmp_path):
         def call(self, inputs):
             return inputs
 
+        def build(self, input_shape):
+            self.scale = self.add_weight((3,), "ones", name="scale")
+
         def save_own_variables(self, store):
+            super().save_own_variables(store)
             store["seen"] = np.array(self.seen)
 
         def load_own_variables(self, store):
+            super().load_own_variables(store)
             self.seen = int(store["seen"])
 
     m = rx.Sequential([rx.Input((3,)), Counting()])
     m.layers[0].seen = 7
+    m.layers[0].scale.assign([1.0, 2.0, 3.0])
     m.save(tmp_path / "m.keras")
     again = load_model(tmp_path / "m.keras", custom_objects={"Counting": Counting})
     assert again.layers[0].seen == 7
+    np.testing.assert_array_equal(again.layers[0].scale, [1, 2, 3])
 
 
 def test_a_weight_that_a_layer_does_not_save_begins_as_it_does_in_a_new_one(tmp_path):

@@ -199,7 +199,15 @@ def heads(k):
     return k.Model([a, b], k.layers.LayerNormalization()(y))
 
 
-FUNCTIONAL = {f.__name__: f for f in (encoder_decoder, shared_layer, nested, heads)}
+def masked_attention(k):
+    a, b = k.Input((5, 3)), k.Input((5, 3))
+    y = k.layers.Attention()([k.layers.Masking()(a), b])
+    return k.Model([a, b], k.layers.GlobalAveragePooling1D()(y))
+
+
+FUNCTIONAL = {
+    f.__name__: f for f in (encoder_decoder, shared_layer, nested, heads, masked_attention)
+}
 
 
 def data_for(model):

@@ -75,6 +75,10 @@ def test_windows_of_a_series():
     np.testing.assert_array_equal(windows, starts[:, None] + np.arange(0, 15, 3))
     np.testing.assert_array_equal(targets, starts + 1000)
     assert len(dataset) == -(-len(starts) // 4)
+    for window, target in dataset.take(1):  # as Keras's forecasting example looks at them
+        np.testing.assert_array_equal(window.numpy(), windows[:4])
+        assert type(target.numpy()) is np.ndarray
+    assert (len(list(dataset.take(3))), len(list(dataset.take(-1)))) == (3, len(dataset))
 
 
 def test_windows_between_indices_without_targets_or_batches():

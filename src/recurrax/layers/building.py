@@ -5,6 +5,7 @@ from typing import Any
 import jax
 
 from recurrax.layers.graph import SymbolicTensor
+from recurrax.layers.mask import get_mask, set_mask
 from recurrax.layers.running import overrides
 from recurrax.layers.signature import first, shape_arguments
 from recurrax.layers.symbolic import trace_outputs
@@ -34,6 +35,12 @@ def ensure_built(layer: Any, arguments: dict[str, Any], by_tracing: bool = True)
 
 
 def _symbols(tree: Any) -> Any:
-    return jax.tree.map(
-        lambda x: SymbolicTensor(x.shape, x.dtype) if hasattr(x, "shape") else x, tree
-    )
+    def symbol(x: Any) -> Any:
+        if not hasattr(x, "shape"):
+            return x
+        tensor, mask = SymbolicTensor(x.shape, x.dtype), get_mask(x)
+        if mask is not None:
+            set_mask(tensor, SymbolicTensor(mask.shape, mask.dtype))
+        return tensor
+
+    return jax.tree.map(symbol, tree)

@@ -1,5 +1,6 @@
 """Symbolic tensors and the graph that calling layers on them leaves behind."""
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -38,6 +39,19 @@ class SymbolicTensor:
         return len(self.shape)
 
     rank = ndim
+
+    @functools.cached_property
+    def _keras_mask(self) -> Any:
+        """The symbolic mask that the tensor will have, under Keras's name; None where none."""
+        node = self.node
+        if node is None or not getattr(node.layer, "hands_masks_on", False):
+            return None
+        mask = node.kwargs.get("mask")
+        if mask is None:
+            mask = replace_symbols(node.first, lambda tensor: tensor._keras_mask)
+            mask = mask if symbolic_leaves(mask) else None
+        mask = node.layer.compute_mask(node.first, mask)
+        return mask[self.index] if isinstance(mask, list | tuple) else mask
 
     def _no_values(self) -> TypeError:
         return TypeError(
@@ -100,13 +114,14 @@ def is_symbolic(x: Any) -> bool:
 
 def symbolic_leaves(tree: Any) -> list[SymbolicTensor]:
     """All symbolic tensors in a structure."""
-    return [leaf for leaf in jax.tree.leaves(tree, is_leaf=_whole) if is_symbolic(leaf)]
+    return [leaf for leaf in jax.tree.leaves(tree, is_leaf=whole) if is_symbolic(leaf)]
 
 
 def replace_symbols(tree: Any, replace: Any) -> Any:
     """The structure with `replace(tensor)` in place of each symbolic tensor."""
-    return jax.tree.map(lambda x: replace(x) if is_symbolic(x) else x, tree, is_leaf=_whole)
+    return jax.tree.map(lambda x: replace(x) if is_symbolic(x) else x, tree, is_leaf=whole)
 
 
-def _whole(x: Any) -> bool:
+def whole(x: Any) -> bool:
+    """What a structure is not taken apart below: a variable."""
     return isinstance(x, Variable)

@@ -180,6 +180,12 @@ class Layer(WeightHolder, Configured):
         """The mask of the output; that of the input, unless overridden."""
         return previous_mask
 
+    @property
+    def hands_masks_on(self) -> bool:
+        """Whether outputs have what `compute_mask` makes of the masks of inputs."""
+        own = type(self).compute_mask is not Layer.compute_mask
+        return bool(self.supports_masking) or own
+
     def record(self, name: str, value: Any) -> Any:
         """Name a value of a step, such as a gate, for who looks inside; returns `value`.
 

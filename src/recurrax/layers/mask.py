@@ -4,6 +4,8 @@ import contextlib
 import weakref
 from typing import Any
 
+from recurrax.layers.graph import is_symbolic
+
 _masks: dict[int, tuple[weakref.ref, Any]] = {}
 
 
@@ -21,4 +23,6 @@ def set_mask(x: Any, mask: Any) -> None:
 def get_mask(x: Any) -> Any:
     """The mask attached to `x`, or None."""
     found = _masks.get(id(x))
-    return found[1] if found is not None and found[0]() is x else None
+    if found is not None and found[0]() is x:
+        return found[1]
+    return x._keras_mask if is_symbolic(x) else None

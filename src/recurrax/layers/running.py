@@ -57,7 +57,7 @@ def _fill_masks(layer: Any, arguments: dict[str, Any]) -> Any:
 
 def _mask_outputs(layer: Any, inputs: Any, outputs: Any, masks: Any) -> None:
     overridden = overrides(layer, "compute_mask")
-    if not layer.supports_masking and not overridden:
+    if not layer.hands_masks_on:
         if masks is not None and jax.tree.leaves(masks):
             warnings.warn(
                 f"Layer {layer.name!r} ({type(layer).__name__}) got an input with a mask, but does "

@@ -4,8 +4,9 @@ from typing import Any
 
 import jax
 
-from recurrax.layers.graph import Node, SymbolicTensor
+from recurrax.layers.graph import Node, SymbolicTensor, is_symbolic, whole
 from recurrax.layers.inference import infer
+from recurrax.layers.mask import get_mask, set_mask
 from recurrax.layers.running import overrides, run
 from recurrax.layers.shapes import map_shapes
 from recurrax.layers.signature import shape_arguments, signature_of, splat
@@ -42,15 +43,18 @@ def trace_call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
 
 def trace_outputs(layer: Any, arguments: dict[str, Any]) -> Any:
     """The outputs of `layer.call` by running it on shapes."""
-    names = list(arguments)
+    leaves, treedef = jax.tree.flatten(list(arguments.values()), is_leaf=whole)
+    masks = [get_mask(leaf) if is_symbolic(leaf) else None for leaf in leaves]
 
-    def trace(*values: Any) -> Any:
+    def trace(leaves: list[Any], masks: list[Any]) -> Any:
+        for tensor, mask in zip(leaves, masks, strict=True):
+            if mask is not None:
+                set_mask(tensor, mask)
         with StatelessScope():
-            return run(
-                layer, dict(zip(names, values, strict=True)), bool(arguments.get("training"))
-            )
+            values = dict(zip(arguments, jax.tree.unflatten(treedef, leaves), strict=True))
+            return run(layer, values, bool(arguments.get("training")))
 
-    return infer(trace, list(arguments.values()))
+    return infer(trace, [leaves, masks])
 
 
 def shapes_to_symbols(layer: Any, shapes: Any) -> Any:

@@ -35,6 +35,11 @@ def own_variables(layer: Any) -> list[Variable]:
     return unique([*layer._weights, *held(layer, Variable)])
 
 
+def saved_variables(layer: Any) -> list[Variable]:
+    """The variables of a layer itself in the order of files: what trains comes first."""
+    return sorted(own_variables(layer), key=lambda variable: not variable.trainable)
+
+
 def seed_states(layer: Any) -> list[Variable]:
     """The states of a layer's seed generators."""
     return unique(generator.state for generator in held(layer, SeedGenerator))

@@ -173,6 +173,31 @@ class WeightHolder:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
+    def save_own_variables(self, store: Any) -> None:
+        """Put the layer's own variables into `store`; a layer that saves more overrides this.
+
+        Args:
+            store: takes arrays by name; the variables are called "0", "1", ...
+        """
+        for number, variable in enumerate(tracking.saved_variables(self)):
+            store[str(number)] = variable.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """Take the layer's own variables out of `store`, where `save_own_variables` put them.
+
+        Raises:
+            ValueError: a variable is not there.
+        """
+        variables = tracking.saved_variables(self)
+        missing = [v.name for i, v in enumerate(variables) if str(i) not in store]
+        if missing:
+            raise ValueError(
+                f"Layer {self.name!r} has {len(variables)} variables, but the file has "
+                f"{sorted(store)} for it: {missing} are missing."
+            )
+        for number, variable in enumerate(variables):
+            variable.assign(store[str(number)])
+
     def count_params(self) -> int:
         """Number of scalars in all weights.
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from recurrax.ops.dispatch import binary, op
+from recurrax.ops.dispatch import binary, in_order, op
 
 
 def _shape(x: Any) -> tuple[int | None, ...]:
@@ -21,9 +21,9 @@ def _cast(x: Any, dtype: Any) -> Array:
     return jnp.asarray(x).astype(jnp.bool_ if dtype == "bool" else dtype)
 
 
-def _convert_to_tensor(x: Any, dtype: Any = None, sparse: Any = None) -> Array:
+def _convert_to_tensor(x: Any, dtype: Any = None, sparse: Any = None, ragged: Any = None) -> Array:
     """`x` as a JAX array; Python floats become float32."""
-    del sparse
+    del sparse, ragged
     return jnp.asarray(x, dtype=dtype)
 
 
@@ -121,7 +121,21 @@ def _segment_max(data: Any, segment_ids: Any, num_segments: int | None = None, *
 
 def _take(x: Any, indices: Any, axis: int | None = None) -> Array:
     """The entries of `x` at `indices` along `axis`."""
-    return jnp.take(x, indices, axis=axis)
+    return jnp.take(x, jnp.asarray(indices), axis=axis)
+
+
+def _take_along_axis(x: Any, indices: Any, axis: int | None = None) -> Array:
+    """The entry of `x` along `axis` that `indices` names at each place."""
+    return jnp.take_along_axis(x, indices, axis=axis)
+
+
+def _full(shape: Any, fill_value: Any, dtype: Any = None) -> Array:
+    """An array of `fill_value`, float32 where no dtype is given."""
+    return jnp.full(shape, fill_value, dtype or "float32")
+
+
+def _reduction(function: Any, *further: str) -> Any:
+    return in_order(function, "axis", "keepdims", *further)
 
 
 def _size(x: Any) -> int:
@@ -134,14 +148,14 @@ def _ndim(x: Any) -> int:
     return jnp.ndim(x)
 
 
-all = op(jnp.all)
-amax = op(jnp.max)
-amin = op(jnp.min)
-any = op(jnp.any)
+all = op(_reduction(jnp.all))
+amax = op(_reduction(jnp.max))
+amin = op(_reduction(jnp.min))
+any = op(_reduction(jnp.any))
 append = binary(jnp.append)
 arange = op(jnp.arange, tensors=0)
-argmax = op(jnp.argmax)
-argmin = op(jnp.argmin)
+argmax = op(_reduction(jnp.argmax))
+argmin = op(_reduction(jnp.argmin))
 argsort = op(jnp.argsort)
 array = convert_to_tensor = op(_convert_to_tensor)
 average = op(jnp.average)
@@ -161,7 +175,7 @@ empty = op(jnp.empty, tensors=0)
 expand_dims = op(jnp.expand_dims)
 eye = op(jnp.eye, tensors=0)
 flip = op(jnp.flip)
-full = op(jnp.full, tensors=0)
+full = op(_full, tensors=0)
 full_like = op(jnp.full_like)
 get_item = op(lambda x, key: x[key])
 hstack = op(jnp.hstack, tensors=0)
@@ -170,19 +184,19 @@ in_top_k = binary(_in_top_k)
 isin = binary(jnp.isin)
 linspace = op(jnp.linspace, tensors=2)
 logspace = op(jnp.logspace, tensors=2)
-max = op(jnp.max)
-mean = op(jnp.mean)
-median = op(jnp.median)
+max = op(_reduction(jnp.max, "initial"))
+mean = op(_reduction(jnp.mean))
+median = op(_reduction(jnp.median))
 meshgrid = op(jnp.meshgrid, tensors=0)
-min = op(jnp.min)
+min = op(_reduction(jnp.min, "initial"))
 moveaxis = op(jnp.moveaxis)
 ndim = op(_ndim)
 nonzero = op(jnp.nonzero)
 ones = op(jnp.ones, tensors=0)
 ones_like = op(jnp.ones_like)
 pad = op(_pad)
-prod = op(jnp.prod)
-quantile = binary(jnp.quantile)
+prod = op(_reduction(jnp.prod, "dtype"))
+quantile = binary(in_order(jnp.quantile, "q", "axis", "method", "keepdims"))
 ravel = op(jnp.ravel)
 repeat = op(jnp.repeat)
 reshape = op(_reshape)
@@ -200,11 +214,11 @@ sort = op(jnp.sort)
 split = op(_split)
 squeeze = op(jnp.squeeze)
 stack = op(jnp.stack, tensors=0)
-std = op(jnp.std)
-sum = op(jnp.sum)
+std = op(_reduction(jnp.std))
+sum = op(_reduction(jnp.sum))
 swapaxes = op(jnp.swapaxes)
 take = op(_take)
-take_along_axis = binary(jnp.take_along_axis)
+take_along_axis = binary(_take_along_axis)
 tile = op(jnp.tile)
 top_k = op(_top_k)
 transpose = op(jnp.transpose)
@@ -212,7 +226,7 @@ tri = op(jnp.tri, tensors=0)
 tril = op(jnp.tril)
 triu = op(jnp.triu)
 unstack = op(_unstack)
-var = op(jnp.var)
+var = op(_reduction(jnp.var))
 vstack = op(jnp.vstack, tensors=0)
 zeros = op(jnp.zeros, tensors=0)
 zeros_like = op(jnp.zeros_like)

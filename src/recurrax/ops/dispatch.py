@@ -1,6 +1,7 @@
 """How an operation meets variables, Python lists and symbolic tensors."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -73,6 +74,25 @@ def op(function: Callable[..., Any], tensors: int = 1) -> Callable[..., Any]:
 def binary(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` of two arrays, as an operation."""
     return op(function, tensors=2)
+
+
+def in_order(function: Callable[..., Any], *names: str) -> Callable[..., Any]:
+    """`function`, whose arguments after the first come in Keras's order.
+
+    Args:
+        function: a function of an array, whose further arguments jax.numpy has in another order.
+        names: those arguments, in the order in which they may be given without their names.
+    """
+
+    def ordered(x: Any, *settings: Any, **further: Any) -> Any:
+        return function(x, **dict(zip(names, settings, strict=False)), **further)
+
+    kinds = inspect.Parameter
+    ordered.__signature__ = inspect.Signature(  # pyright: ignore[reportFunctionMemberAccess]
+        [kinds(name, kinds.POSITIONAL_OR_KEYWORD) for name in ("x", *names)]
+    )
+    ordered.__name__, ordered.__doc__ = function.__name__, function.__doc__
+    return ordered
 
 
 def tree_op(function: Callable[..., Any]) -> Callable[..., Any]:

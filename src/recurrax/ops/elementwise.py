@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import jax.scipy.special as special
 from jax import Array, lax
 
-from recurrax.ops.dispatch import binary, op
+from recurrax.ops.dispatch import binary, in_order, op
 
 
 def _clip(x: Any, x_min: Any, x_max: Any) -> Array:
@@ -70,7 +70,7 @@ maximum = binary(jnp.maximum)
 minimum = binary(jnp.minimum)
 mod = binary(jnp.mod)
 multiply = binary(jnp.multiply)
-nan_to_num = op(jnp.nan_to_num)
+nan_to_num = op(in_order(jnp.nan_to_num, "nan", "posinf", "neginf"))
 negative = op(jnp.negative)
 not_equal = binary(jnp.not_equal)
 power = binary(jnp.power)

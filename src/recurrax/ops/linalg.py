@@ -7,7 +7,7 @@ import jax.scipy.linalg as linalg
 from jax import Array
 from jax.scipy.special import logsumexp as _logsumexp
 
-from recurrax.ops.dispatch import binary, op
+from recurrax.ops.dispatch import binary, in_order, op
 
 
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Array:
@@ -28,7 +28,7 @@ eigh = op(jnp.linalg.eigh)
 einsum = op(jnp.einsum, tensors=0)
 inner = binary(jnp.inner)
 inv = op(jnp.linalg.inv)
-logsumexp = op(_logsumexp)
+logsumexp = op(in_order(_logsumexp, "axis", "keepdims"))
 matmul = binary(jnp.matmul)
 norm = op(_norm)
 outer = binary(jnp.outer)

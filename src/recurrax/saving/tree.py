@@ -40,8 +40,7 @@ class Node:
             return [self.owner.state]
         if not isinstance(self.owner, Layer):
             return list(self.owner.variables)
-        own = tracking.own_variables(self.owner)
-        return sorted(own, key=lambda variable: not variable.trainable)
+        return tracking.saved_variables(self.owner)
 
 
 def walk(root: Any, path: str = "") -> list[Node]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import jax
 
-from recurrax.training.data import ArraySource, Rounds, pack
+from recurrax.training.data import ArraySource, Rounds
+from recurrax.utils.batches import pack_x_y_sample_weight as pack
 
 
 class Ahead:

@@ -191,19 +191,19 @@ class Compiled(Layer):
 
     @property
     def metrics(self) -> list[Metric]:
-        """The loss, metrics held by the model and its layers, those of `compile`, and the losses
-        of single outputs."""
+        """The loss, the metrics of `compile`, the losses of single outputs, and metrics held by the
+        model and its layers."""
         found: list[Metric] = [self._loss_tracker] if self._loss_tracker is not None else []
+        if self._metric_set is not None:
+            found.append(self._metric_set)
+        if self._objective is not None:
+            found += self._objective.trackers
         for layer in self.flatten_layers():
             found += [
                 value
                 for name, value in vars(layer).items()
                 if isinstance(value, Metric) and name not in ("_loss_tracker", "_metric_set")
             ]
-        if self._metric_set is not None:
-            found.append(self._metric_set)
-        if self._objective is not None:
-            found += self._objective.trackers
         return found
 
     @property

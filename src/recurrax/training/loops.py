@@ -22,9 +22,10 @@ import numpy as np
 
 from recurrax.training.ahead import Ahead, shapes_of_batches
 from recurrax.training.callbacks import CallbackList
-from recurrax.training.data import Rounds, pack
+from recurrax.training.data import Rounds
 from recurrax.training.logs import Logs
 from recurrax.training.step import CompiledStep, Watch, shapes_of
+from recurrax.utils.batches import pack_x_y_sample_weight as pack
 from recurrax.variable import Variable
 
 # How many steps may be under way on the device before the host waits for the oldest.

@@ -14,13 +14,13 @@ from recurrax.training.data import (
     Source,
     choose_source,
     length_of,
-    pack,
     split_off,
     to_arrays,
 )
 from recurrax.training.metric_set import MetricSet
 from recurrax.training.step import Watch
 from recurrax.training.steps import Steps
+from recurrax.utils.batches import pack_x_y_sample_weight as pack
 
 
 class Trainer(Steps):
@@ -141,11 +141,12 @@ class Trainer(Steps):
         return logs if return_dict else self._listed(logs)
 
     def _listed(self, logs: dict[str, Any]) -> Any:
-        names: list[str] = []
+        # Keras's order: metrics of one among several outputs have other names than in `logs`.
+        known: dict[str, None] = {}
         for metric in self.metrics:
-            inner = metric.by_name() if isinstance(metric, MetricSet) else [metric.name]
-            names += [name for name in inner if name in logs]
-        names += sorted(set(logs) - set(names))
+            inner = metric.metrics if isinstance(metric, MetricSet) else [metric]
+            known |= dict.fromkeys(each.name for each in inner if each.name in logs)
+        names = [*known, *sorted(set(logs) - set(known))]
         values = [logs[name] for name in names]
         return values[0] if len(values) == 1 else values
 

@@ -8,6 +8,8 @@ from recurrax.registry import get_registered_name as get_registered_name
 from recurrax.registry import get_registered_object as get_registered_object
 from recurrax.registry import register_keras_serializable as register_keras_serializable
 from recurrax.registry import serialize as serialize_keras_object
+from recurrax.utils.batches import pack_x_y_sample_weight as pack_x_y_sample_weight
+from recurrax.utils.batches import unpack_x_y_sample_weight as unpack_x_y_sample_weight
 from recurrax.utils.numerical import normalize as normalize
 from recurrax.utils.numerical import to_categorical as to_categorical
 from recurrax.utils.plot_model import model_to_dot as model_to_dot
@@ -33,6 +35,7 @@ __all__ = [
     "get_registered_object",
     "model_to_dot",
     "normalize",
+    "pack_x_y_sample_weight",
     "pad_sequences",
     "plot_model",
     "register_keras_serializable",
@@ -40,4 +43,5 @@ __all__ = [
     "set_random_seed",
     "timeseries_dataset_from_array",
     "to_categorical",
+    "unpack_x_y_sample_weight",
 ]

@@ -1,11 +1,20 @@
 """`timeseries_dataset_from_array`: sliding windows over a series."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from recurrax.utils.py_dataset import PyDataset
+
+
+class Batch(np.ndarray):
+    """An array that also answers to `numpy()`, as the tensors do that Keras gives."""
+
+    def numpy(self) -> np.ndarray:
+        """A plain array."""
+        return np.asarray(self)
 
 
 class TimeseriesDataset(PyDataset):
@@ -39,13 +48,19 @@ class TimeseriesDataset(PyDataset):
             starts = self.starts[index]
         else:
             starts = self.starts[index * self.batch_size : (index + 1) * self.batch_size]
-        windows = self.data[starts[..., None] + self.offsets]
-        return windows if self.targets is None else (windows, self.targets[starts])
+        windows = np.asarray(self.data[starts[..., None] + self.offsets]).view(Batch)
+        if self.targets is None:
+            return windows
+        return windows, np.asarray(self.targets[starts]).view(Batch)
 
     def __iter__(self) -> Iterator[Any]:
         for index in range(len(self)):
             yield self[index]
         self.on_epoch_end()
+
+    def take(self, count: int) -> Iterator[Any]:
+        """The first `count` batches of an epoch; all of them where `count` is -1."""
+        return itertools.islice(self, None if count == -1 else count)
 
     def on_epoch_end(self) -> None:
         if self.rng is not None:

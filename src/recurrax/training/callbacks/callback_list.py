@@ -71,7 +71,11 @@ class CallbackList:
         # Only those that listen to this turn are called: a step has many turns.
         listening = [getattr(c, turn) for c in self.callbacks if _listens(c, turn)]
 
+        numbered = "epoch" in turn or "batch" in turn
+
         def call(*arguments: Any) -> None:
+            if len(arguments) == numbered:  # as Keras, `logs` is empty where there are none
+                arguments = (*arguments, {})
             for method in listening:
                 method(*arguments)
 

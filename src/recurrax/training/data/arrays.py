@@ -73,30 +73,6 @@ def to_arrays(data: Any, what: str = "x") -> Any:
     return map_arrays(lambda x: to_numpy(x, what), data)
 
 
-def unpack(batch: Any) -> tuple[Any, Any, Any]:
-    """A batch `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)` as its three parts.
-
-    Raises:
-        ValueError: more than three parts.
-    """
-    if not isinstance(batch, tuple | list):
-        return batch, None, None
-    if not 1 <= len(batch) <= 3:
-        raise ValueError(
-            "A batch must be x, (x, y) or (x, y, sample_weight), but it has "
-            f"{len(batch)} parts: put several inputs together as ((x1, x2), y)."
-        )
-    x, y, weight = (*batch, None, None)[:3]
-    return x, y, weight
-
-
-def pack(x: Any, y: Any = None, sample_weight: Any = None) -> Any:
-    """The shortest form of a batch: `x`, `(x, y)` or `(x, y, sample_weight)`."""
-    if y is None and sample_weight is None:
-        return (x,) if isinstance(x, tuple | list) else x
-    return (x, y) if sample_weight is None else (x, y, sample_weight)
-
-
 def length_of(data: Any) -> int:
     """Entries along the first axis."""
     return len(jax.tree.leaves(data)[0])

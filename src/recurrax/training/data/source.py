@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from recurrax.training.data.arrays import length_of, to_arrays, unpack
+from recurrax.training.data.arrays import length_of, to_arrays
 from recurrax.training.data.weights import check_class_weight, of_classes
+from recurrax.utils.batches import unpack_x_y_sample_weight
 
 Batch = tuple[Any, Any, Any]
 
@@ -151,7 +152,7 @@ class IterableSource(Source):
         self._peeked: list[Batch] = []
 
     def _read(self, batch: Any) -> Batch:
-        x, y, weight = unpack(batch)
+        x, y, weight = unpack_x_y_sample_weight(batch)
         x, y, weight = to_arrays(x, "x"), to_arrays(y, "y"), to_arrays(weight, "sample_weight")
         if self.class_weight is not None:
             if weight is not None:
