@@ -231,6 +231,7 @@ REFUSED = {
     "sort": (lambda v: jnp.sort(v, -1), "sort"),
     "complex": (lambda v: jnp.fft.fft(v).real, "complex64"),
     "inverse": (jnp.linalg.inv, "`lu` of [40, 40]: no native form"),
+    "rounded": (lambda v: jax.lax.reduce_precision(v, 5, 10), "`reduce_precision` of [40, 40]"),
     "rows together": (lambda v: v @ (v.T @ v), "rows meet"),
 }
 
@@ -243,3 +244,14 @@ def test_refusals_name_the_equation(name):
         lambda consts, carry, xs: ((function(carry[0]),), ()), (), (draw(0, wide, wide),), ()
     )
     assert word in native.refusal(body, [], [draw(0, wide, wide)], [], 3)
+
+
+def test_a_product_of_more_digits_than_its_operands_is_refused():
+    def step(consts, carry, xs):
+        wide = jax.lax.dot(carry[0], consts[0], preferred_element_type=jnp.float64)
+        return (wide.astype(jnp.float32),), ()
+
+    with jax.enable_x64(True):
+        arrays = [draw(0, F, F)], [draw(1, B, F)], []
+        refusal = native.refusal(body_of(step, *arrays), *arrays, 3)
+    assert refusal is not None and refusal.startswith("`dot_general` of [5, 6], [6, 6]")

@@ -45,6 +45,8 @@ def _rewrites(eqn: JaxprEqn) -> bool:
             return jaxprs.aval(eqn.invars[0]).dtype != bool
         case "pad":
             return any(inner for _, _, inner in eqn.params["padding_config"])
+        case "reshape":
+            return eqn.params["dimensions"] is not None
         case name:
             return name in RULES
 
@@ -74,6 +76,11 @@ def _padded(x: Array, filler: Any, *, padding_config: Sequence[tuple[int, int, i
             flat = both.reshape(*x.shape[:axis], n * (inner + 1), *x.shape[axis + 1 :])
             x = lax.slice_in_dim(flat, 0, n * (inner + 1) - inner, axis=axis)
     return lax.pad(x, filler, [(low, high, 0) for low, high, _ in padding_config])
+
+
+def _reshaped(x: Array, *, new_sizes: Sequence[int], dimensions: Sequence[int], **_: Any) -> Array:
+    """A reshape that reads the axes in another order, as gradients of `prod` have it."""
+    return lax.transpose(x, dimensions).reshape(new_sizes)
 
 
 def _few(count: int, what: str) -> None:
@@ -239,6 +246,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "scatter-add": functools.partial(_scattered, lax.add),
     "scatter-mul": functools.partial(_scattered, lax.mul),
     "pad": _padded,
+    "reshape": _reshaped,
     "select_n": _select_n,
     "cond": _cond,
     "scan": _scan,
