@@ -16,6 +16,9 @@ from recurrax.loop import jaxprs
 from recurrax.loop.body import Body
 from recurrax.loop.turned import turned
 
+# What Python has of each kind of number, without the width that an array has.
+_NUMBERS = {"b": bool, "i": int, "u": int, "c": complex}
+
 
 @dataclasses.dataclass(frozen=True)
 class Step:
@@ -142,6 +145,8 @@ def length_of(xs: list[Any], length: int | None) -> int:
                 f"scan expects `length` to be an int known before the loop is compiled, "
                 f"got {length!r}."
             ) from error
+        if length < 0:
+            raise ValueError(f"scan expects a `length` of at least 0, got {length}.")
         if any(n != length for n in lengths):
             raise ValueError(
                 f"scan got length={length}, but the leading axes of xs have sizes {lengths}; "
@@ -169,7 +174,8 @@ def _promoted(carry_in: Any, carry_out: Any) -> Any:
         return carry_in
     weak = getattr(carry_in, "weak_type", False)
     if weak and carry_in.dtype != carry_out.dtype:
-        dtype = jnp.promote_types(carry_in.dtype, carry_out.dtype)
+        number = _NUMBERS.get(carry_in.dtype.kind, float)
+        dtype = jnp.result_type(number, carry_out.dtype)
         carry_in = carry_in.update(dtype=dtype, weak_type=False)
     if carry_in.manual_axis_type.varying < carry_out.manual_axis_type.varying:
         carry_in = carry_in.update(manual_axis_type=carry_out.manual_axis_type)

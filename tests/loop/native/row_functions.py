@@ -76,6 +76,7 @@ FUNCTIONS = {
     "axes in another order": lambda v: jax.lax.reshape(v, (F, B), (1, 0)).T + v.reshape(F, B).T,
     "branches": lambda v: jax.lax.cond(v[0, 0] > 0, jnp.sin, jnp.cos, v),
     "a loop inside": lambda v: jax.lax.fori_loop(0, 3, lambda i, w: 0.5 * jnp.tanh(w) * i + v, v),
+    "a loop of no steps": lambda v: jax.lax.scan(lambda w, _: (w + v, w), v, None, length=0)[0],
 }
 
 

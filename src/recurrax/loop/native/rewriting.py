@@ -220,6 +220,9 @@ def _scan(
         outputs = jaxpr_as_fun(jaxpr)(*operands[:num_consts], *carry, *xs)
         carry = outputs[:num_carry]
         ys.append(outputs[num_carry:])
+    if not ys:
+        empty = jaxpr.out_avals[num_carry:]
+        return [*carry, *(jnp.zeros((0, *a.shape), a.dtype) for a in empty)]
     return [*carry, *(jnp.stack(y) for y in zip(*(ys[::-1] if reverse else ys), strict=True))]
 
 
