@@ -65,6 +65,36 @@ def test_second_order(make):
     both(make, *arguments())
 
 
+@jax.custom_vjp
+def pulled(v):
+    return v * 2
+
+
+pulled.defvjp(lambda v: (jnp.sin(v) * 2, v), lambda v, ct: (jnp.clip(ct, -0.5, 0.5) * jnp.cos(v),))
+
+
+@jax.custom_jvp
+def pushed(v):
+    return jnp.sin(v)
+
+
+pushed.defjvp(lambda primals, tangents: (primals[0] ** 2, tangents[0] * 0.5))
+
+
+def test_second_order_goes_through_the_forward_part_of_a_rule():
+    def make(scan):
+        def step(h, x):
+            h = 0.5 * h + pulled(h) * pushed(h) + jax.lax.cond(x > 0, pulled, jnp.cos, h)
+            return h, h * x
+
+        def first(h, xs):
+            return jax.grad(lambda h: squared(scan)(step, h, xs))(h)
+
+        return jax.value_and_grad(first, argnums=(0, 1))
+
+    both(make, 0.3, jnp.linspace(-1, 1, 3))
+
+
 @pytest.mark.parametrize(
     "axes",
     [(0, 0, 0), (None, None, 0), (0, None, None), (None, 0, None), (None, None, 1)],

@@ -17,7 +17,7 @@ from jax import Array
 from jax.extend.core import ClosedJaxpr, Literal, Primitive, Var
 from jax.interpreters import ad, batching, mlir
 
-from recurrax.loop import backward, jaxprs, look_ups, products
+from recurrax.loop import backward, custom, jaxprs, look_ups, products
 from recurrax.loop.backward import Argument, Backward, Joint, Piece, Use
 from recurrax.loop.body import Body
 from recurrax.loop.primitive import loop, loop_p
@@ -74,7 +74,9 @@ def derivative(body: Body, wanted: tuple[bool, ...]) -> Derivative:
     return Derivative(
         wanted=wanted,
         joint=both,
-        forward=dataclasses.replace(body, jaxpr=ClosedJaxpr(forward, body.jaxpr.consts)),
+        forward=custom.differentiated(
+            dataclasses.replace(body, jaxpr=ClosedJaxpr(forward, body.jaxpr.consts)), wanted
+        ),
         extras=tuple(extras),
         consts=everything.consts,
         stacks=tuple(needed),
