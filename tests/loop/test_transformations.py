@@ -66,11 +66,13 @@ def test_second_order(make):
 
 
 @jax.custom_vjp
-def pulled(v):
-    return v * 2
+def pulled(v, by):
+    return v * by
 
 
-pulled.defvjp(lambda v: (jnp.sin(v) * 2, v), lambda v, ct: (jnp.clip(ct, -0.5, 0.5) * jnp.cos(v),))
+pulled.defvjp(
+    lambda v, by: (jnp.sin(v) * by, v), lambda v, ct: (jnp.clip(ct, -0.5, 0.5) * jnp.cos(v), None)
+)
 
 
 @jax.custom_jvp
@@ -84,7 +86,8 @@ pushed.defjvp(lambda primals, tangents: (primals[0] ** 2, tangents[0] * 0.5))
 def test_second_order_goes_through_the_forward_part_of_a_rule():
     def make(scan):
         def step(h, x):
-            h = 0.5 * h + pulled(h) * pushed(h) + jax.lax.cond(x > 0, pulled, jnp.cos, h)
+            h = 0.5 * h + pulled(h, 2.0) * pushed(h)
+            h = h + jax.lax.cond(x > 0, pulled, jnp.multiply, h, 3.0)
             return h, h * x
 
         def first(h, xs):

@@ -25,14 +25,14 @@ def differentiated(body: Body, wanted: Sequence[bool]) -> Body:
     marked = {v for v, m in zip(jaxpr.invars, inputs, strict=True) if m}
 
     def rule(eqn: JaxprEqn, operands: list[Any]) -> list[Any] | None:
-        if not any(v in marked for v in jaxprs.variables(eqn.invars)):
+        depending = {v for v in jaxprs.variables(eqn.invars) if v in marked}
+        if not depending:
             return None
         marked.update(eqn.outvars)
         if not _has_rule(eqn):
             return None
-        moving = [
-            i for i, v in enumerate(eqn.invars) if v in marked and jaxprs.is_float(jaxprs.aval(v))
-        ]
+        floats = [v for v in depending if jaxprs.is_float(jaxprs.aval(v))]
+        moving = [i for i, v in enumerate(eqn.invars) if any(v is f for f in floats)]
 
         def forward(*values: Any) -> list[Any]:
             given = dict(zip(moving, values, strict=True))
