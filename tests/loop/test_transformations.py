@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from jax import export
 from recurrences import arguments, assert_same, loss_of, simple
 
 import recurrax
 from recurrax.loop.gradient import NO_FORWARD_MODE
+from recurrax.loop.scan import scan_batch_major
 
 
 def gradient_of(scan):
@@ -205,3 +207,25 @@ def test_forward_mode_names_the_runner_that_has_it(forward):
     assert str(error.value).startswith(NO_FORWARD_MODE[:40])
     plain = lambda h: recurrax.scan(simple(w), h, xs, runner="lax")[0]  # noqa: E731
     forward(plain, h)
+
+
+def exported(function, *args):
+    """`function`, as another process would get it."""
+    program = export.export(jax.jit(function))(*args)
+    return export.deserialize(program.serialize()).call
+
+
+def test_exported_programs_hold_no_kernel_of_this_process():
+    """A gradient, inference on (batch, time, features), and sizes that stay open."""
+    args = w, h, xs = arguments()
+    ours = exported(gradient_of(recurrax.scan), *args)(*args)
+    assert_same(ours, gradient_of(jax.lax.scan)(*args))
+    last, ys = exported(lambda h, xs: scan_batch_major(simple(w), h, xs), h, xs.swapaxes(0, 1))(
+        h, xs.swapaxes(0, 1)
+    )
+    assert_same((last, ys.swapaxes(0, 1)), jax.lax.scan(simple(w), h, xs))
+    sizes = export.symbolic_shape(f"t, b, {xs.shape[2]}")
+    open_xs = jax.ShapeDtypeStruct(sizes, xs.dtype)
+    open_h = jax.ShapeDtypeStruct((sizes[1], h.shape[1]), h.dtype)
+    ours = exported(gradient_of(recurrax.scan), w, open_h, open_xs)(*args)
+    assert_same(ours, gradient_of(jax.lax.scan)(*args))

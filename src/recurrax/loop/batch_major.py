@@ -182,6 +182,6 @@ def _batch(axis, args, dims, **params):
 
 batch_major_p.def_abstract_eval(_abstract_eval)
 batch_major_p.def_impl(_in_parts)
-mlir.register_lowering(batch_major_p, mlir.lower_fun(_run))
+mlir.register_lowering(batch_major_p, plan.lowering(_run))
 batching.fancy_primitive_batchers[batch_major_p] = _batch
 ad.primitive_jvps[batch_major_p] = _jvp

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array, export, lax
 from jax.extend.core import ClosedJaxpr
 from jax.tree_util import keystr
 
@@ -42,12 +42,16 @@ class Step:
 
         A debug print may stand in a loop whose step is done again for its gradient (it is left
         out there); writing to a file or to a mutable array may not. What types say about devices
-        would have to be said of everything that is moved out of the loop.
+        would have to be said of everything that is moved out of the loop; sizes that are not
+        known would leave open what that is.
         """
         jaxpr = self.body.jaxpr
         if any("Debug" not in type(e).__name__ for e in jaxpr.effects):
             return "the step has effects that must happen once a step, in order"
-        made = (v.aval for eqn in jaxpr.jaxpr.eqns for v in eqn.outvars)
+        made = [v.aval for eqn in jaxpr.jaxpr.eqns for v in eqn.outvars]
+        sizes = (n for a in (*jaxpr.in_avals, *made) for n in a.shape)
+        if any(map(export.is_symbolic_dim, (self.length, *sizes))):
+            return "its sizes are open, as an exported program's may be"
         if any(map(jaxprs.is_divided, (*jaxpr.in_avals, *made))):
             return (
                 "its arrays are divided over the explicit axes of a mesh; inside jax.shard_map "
