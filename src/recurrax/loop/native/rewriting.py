@@ -83,6 +83,11 @@ def _reshaped(x: Array, *, new_sizes: Sequence[int], dimensions: Sequence[int], 
     return lax.transpose(x, dimensions).reshape(new_sizes)
 
 
+def _empty(*, dtype: Any, shape: Sequence[int] = (), **_: Any) -> Array:
+    """What a branch that was not taken would have left for its gradient: anything will do."""
+    return jnp.zeros(shape, dtype)
+
+
 def _few(count: int, what: str) -> None:
     if count > _LARGEST:
         raise Unsupported(f"{what} {count}, which is more than {_LARGEST}")
@@ -248,6 +253,8 @@ RULES: dict[str, Callable[..., Any]] = {
     "scatter": functools.partial(_scattered, lambda old, new: new),
     "scatter-add": functools.partial(_scattered, lax.add),
     "scatter-mul": functools.partial(_scattered, lax.mul),
+    "empty": _empty,
+    "empty2": _empty,
     "pad": _padded,
     "reshape": _reshaped,
     "select_n": _select_n,
