@@ -255,3 +255,18 @@ def test_a_product_of_more_digits_than_its_operands_is_refused():
         arrays = [draw(0, F, F)], [draw(1, B, F)], []
         refusal = native.refusal(body_of(step, *arrays), *arrays, 3)
     assert refusal is not None and refusal.startswith("`dot_general` of [5, 6], [6, 6]")
+
+
+def test_the_largest_is_found_where_it_is_computed_again():
+    """A product and a sum may be rounded once or twice, but not here so and there so."""
+    gain, xs = draw(1, F), draw(2, 40, B, F)
+
+    def step(consts, carry, xs):
+        scaled = carry[0] * consts[0]
+        total = scaled + xs[0]
+        found = total == total.max(-1, keepdims=True)
+        return (0.9 * jnp.tanh(scaled),), (found.sum(-1), jnp.argmax(total, -1))
+
+    arguments = [gain], [draw(3, B, F)], [xs]
+    _, (number, place) = run_native(body_of(step, *arguments), *arguments)
+    assert (number == 1).all() and (place < F).all()

@@ -31,6 +31,7 @@ _ARITHMETIC = {"add", "sub", "mul", "max", "min", "neg", "abs", "sign", "square"
 _LOGIC = {"and", "or", "not", "xor"}
 NO_FORM = "no native form"
 _KNOWN = FUNCTIONS | _ARITHMETIC | integers.COMPARISONS | _LOGIC
+_EQUALITIES = {"eq", "ne", "ge", "le"}
 _SAME = {"add_any": "add"}
 _WORDS = {"float32", "int32", "uint32"}
 _NOTHING = {
@@ -76,6 +77,18 @@ class Step:
 
     def result_is_carry(self, k: int) -> bool:
         return k < self.num_carry
+
+    @property
+    def looks_for_equals(self) -> bool:
+        """Whether it asks where a value is equal to another, as the gradient of `max` does."""
+        return any(
+            v.op == "map"
+            and v.param[0] in _EQUALITIES
+            and v.args[0].kind[0] == "f"
+            and v.args[0] is not v.args[1]
+            and all(a.op != "number" for a in v.args)
+            for v in self.graph.values
+        )
 
     def described(self) -> tuple[object, ...]:
         """All that tells this step's code from another's, as it is printed."""
