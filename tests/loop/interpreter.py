@@ -112,6 +112,10 @@ def _product(a, b, *, dimension_numbers, **_):
     return np.einsum(f"{''.join(left)},{''.join(right)}->{''.join([*batch, *free])}", a, b)
 
 
+def _reshape(x, *, new_sizes, dimensions, **_):
+    return x.transpose(range(x.ndim) if dimensions is None else dimensions).reshape(new_sizes)
+
+
 def _slice(x, *, start_indices, limit_indices, strides):
     strides = strides or [1] * x.ndim
     return x[tuple(map(slice, start_indices, limit_indices, strides))]
@@ -153,7 +157,7 @@ _PRIMITIVES = {
     "loop_product": lambda a, w, **_: a @ w,
     "reduce_max": lambda x, *, axes, **_: x.max(axes),
     "reduce_sum": lambda x, *, axes, **_: x.sum(axes, dtype=x.dtype),
-    "reshape": lambda x, *, new_sizes, **_: x.reshape(new_sizes),
+    "reshape": _reshape,
     "rev": lambda x, *, dimensions: np.flip(x, dimensions),
     "slice": _slice,
     "split": _split,

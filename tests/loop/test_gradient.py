@@ -156,6 +156,22 @@ def test_products_of_two_states_are_kept_but_not_gathered():
     assert_same(gradient(recurrax.scan), gradient(jax.lax.scan))
 
 
+def test_branches_that_keep_different_things_stay_native():
+    xs = jax.random.normal(jax.random.key(2), (LENGTH, BATCH, UNITS))
+    branches = [jnp.sin, lambda v: v * v, lambda v: jnp.tanh(v) * v[:, :1]]
+
+    def f(carry, x):
+        h, turn = carry
+        return (jax.lax.switch(turn % 3, branches, 0.5 * h + x), turn + 1), h
+
+    def gradient(scan):
+        return jax.grad(lambda xs: scan(f, (xs[0], 0), xs)[1].sum())(xs)
+
+    told = recurrax.explain(f, (xs[0], 0), xs)
+    assert told.runner == told.backward_runner == "native"
+    assert_same(gradient(recurrax.scan), gradient(jax.lax.scan))
+
+
 def test_long_sums_of_gains_stay_exact():
     """The gradient of a gain over 20,000 steps, in float32, is that in float64."""
     xs = jax.random.normal(jax.random.key(2), (20_000, 2, 3))

@@ -38,6 +38,9 @@ def test_a_number_as_carry_takes_the_dtype_of_the_step():
     total, _ = recurrax.scan(lambda c, x: (c + x.sum(), None), 0, XS)
     assert total.dtype == XS.dtype
     assert_same(total, jax.lax.scan(lambda c, x: (c + x.sum(), None), 0, XS)[0])
+    for number, dtype in ((1.0, jnp.bfloat16), (2, jnp.int8)):
+        last, _ = recurrax.scan(lambda c, x, d=dtype: (c + x.astype(d), None), number, XS[:, 0, 0])
+        assert last.dtype == dtype
 
 
 def test_weights_may_ride_in_the_carry():
@@ -167,6 +170,7 @@ def same(h, x):
         ((same, 0.0, (XS, XS[:3])), ValueError, r"\[7, 3\]"),
         ((same, 0.0, XS, 3), ValueError, "length=3.*7"),
         ((same, 0.0, XS, "ten"), TypeError, "'ten'"),
+        ((same, 0.0, None, -1), ValueError, "got -1"),
         ((same, 0.0, 3.0), ValueError, "close over it in f"),
     ],
 )
@@ -181,6 +185,8 @@ def test_errors_say_what_came_and_how_to_mend_it(arguments, error, says):
         ({"runner": "cuda"}, "runner='cuda'"),
         ({"segments": 9}, "segments=9"),
         ({"segments": 0}, "segments=0"),
+        ({"unroll": -1}, "unroll.*-1"),
+        ({"unroll": 2.5}, "unroll.*2.5"),
         ({"segments": "many"}, 'segments="auto"'),
     ],
 )

@@ -180,6 +180,19 @@ def test_explain_of_plain_lax_scan():
     assert told.refusals["xla"] == 'runner="lax" was asked for'
 
 
+def test_explain_of_a_step_without_a_derivative():
+    def f(h, x):
+        h = jax.lax.while_loop(lambda h: h.max() > 1, lambda h: h / 2, h @ U)
+        return h, x @ W
+
+    told = explain(f, H, XS)
+    assert (told.runner, told.backward_runner) == ("xla", "none")
+    assert told.before == {"dot_general": 1} and told.flops > 0 == told.flops_backward
+    assert "none (Reverse-mode differentiation does not work for lax.while_loop" in str(told)
+    with pytest.raises(ValueError, match="cannot take this loop: `while`"):
+        explain(f, H, XS, runner="native")
+
+
 def test_what_auto_segments_keep_grows_with_the_square_root():
     def kept(length):
         xs = jax.ShapeDtypeStruct((length, BATCH, FEATURES), jnp.float32)

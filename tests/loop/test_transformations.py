@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from jax import export
 from recurrences import arguments, assert_same, loss_of, simple
 
 import recurrax
 from recurrax.loop.gradient import NO_FORWARD_MODE
+from recurrax.loop.scan import scan_batch_major
 
 
 def gradient_of(scan):
@@ -63,6 +65,39 @@ def test_first_order(make):
 )
 def test_second_order(make):
     both(make, *arguments())
+
+
+@jax.custom_vjp
+def pulled(v, by):
+    return v * by
+
+
+pulled.defvjp(
+    lambda v, by: (jnp.sin(v) * by, v), lambda v, ct: (jnp.clip(ct, -0.5, 0.5) * jnp.cos(v), None)
+)
+
+
+@jax.custom_jvp
+def pushed(v):
+    return jnp.sin(v)
+
+
+pushed.defjvp(lambda primals, tangents: (primals[0] ** 2, tangents[0] * 0.5))
+
+
+def test_second_order_goes_through_the_forward_part_of_a_rule():
+    def make(scan):
+        def step(h, x):
+            h = 0.5 * h + pulled(h, 2.0) * pushed(h)
+            h = h + jax.lax.cond(x > 0, pulled, jnp.multiply, h, 3.0)
+            return h, h * x
+
+        def first(h, xs):
+            return jax.grad(lambda h: squared(scan)(step, h, xs))(h)
+
+        return jax.value_and_grad(first, argnums=(0, 1))
+
+    both(make, 0.3, jnp.linspace(-1, 1, 3))
 
 
 @pytest.mark.parametrize(
@@ -172,3 +207,25 @@ def test_forward_mode_names_the_runner_that_has_it(forward):
     assert str(error.value).startswith(NO_FORWARD_MODE[:40])
     plain = lambda h: recurrax.scan(simple(w), h, xs, runner="lax")[0]  # noqa: E731
     forward(plain, h)
+
+
+def exported(function, *args):
+    """`function`, as another process would get it."""
+    program = export.export(jax.jit(function))(*args)
+    return export.deserialize(program.serialize()).call
+
+
+def test_exported_programs_hold_no_kernel_of_this_process():
+    """A gradient, inference on (batch, time, features), and sizes that stay open."""
+    args = w, h, xs = arguments()
+    ours = exported(gradient_of(recurrax.scan), *args)(*args)
+    assert_same(ours, gradient_of(jax.lax.scan)(*args))
+    last, ys = exported(lambda h, xs: scan_batch_major(simple(w), h, xs), h, xs.swapaxes(0, 1))(
+        h, xs.swapaxes(0, 1)
+    )
+    assert_same((last, ys.swapaxes(0, 1)), jax.lax.scan(simple(w), h, xs))
+    sizes = export.symbolic_shape(f"t, b, {xs.shape[2]}")
+    open_xs = jax.ShapeDtypeStruct(sizes, xs.dtype)
+    open_h = jax.ShapeDtypeStruct((sizes[1], h.shape[1]), h.dtype)
+    ours = exported(gradient_of(recurrax.scan), w, open_h, open_xs)(*args)
+    assert_same(ours, gradient_of(jax.lax.scan)(*args))

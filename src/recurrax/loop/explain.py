@@ -10,6 +10,7 @@ from jax.extend.core import ClosedJaxpr
 
 from recurrax.loop import cost, gradient, jaxprs, look_ups, plan, split, step
 from recurrax.loop import segments as _segments
+from recurrax.loop.body import Body
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Explanation:
         after: operations that only feed `y`, done after the loop for all steps together.
         flops_per_step: floating-point operations of one step inside the loop.
         flops: those of the whole forward pass.
+        segments: number of segments, or None for a loop in one piece.
         flops_backward: those of the whole backward pass, all gradients wanted.
         kept_bytes: what the forward loop keeps for the backward loop, all steps together.
         gathered: weights whose gradient is contracted after the loop, all steps together.
@@ -34,9 +36,8 @@ class Explanation:
         accumulated: those whose whole gradient is added to at every step, since no other way fits.
         runner: who runs the forward loop: "native", "xla" or "lax".
         refusals: why each other runner does not.
-        backward_runner: who runs the backward loop.
+        backward_runner: who runs the backward loop; "none" where the step has no derivative.
         backward_refusals: why each other runner does not.
-        segments: number of segments, or None for a loop in one piece.
     """
 
     length: int
@@ -46,16 +47,16 @@ class Explanation:
     after: dict[str, int]
     flops_per_step: int
     flops: int
-    flops_backward: int
-    kept_bytes: int
-    gathered: int
-    summed: int
-    accumulated: int
-    runner: str
-    refusals: dict[str, str]
-    backward_runner: str
-    backward_refusals: dict[str, str]
     segments: int | None
+    flops_backward: int = 0
+    kept_bytes: int = 0
+    gathered: int = 0
+    summed: int = 0
+    accumulated: int = 0
+    runner: str = "lax"
+    refusals: dict[str, str] = dataclasses.field(default_factory=dict)
+    backward_runner: str = "lax"
+    backward_refusals: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         cut = f" in {self.segments} segments" if self.segments else ""
@@ -108,26 +109,17 @@ def explain(
     runner = plan.asked_for(runner)
     traced = step.trace(f, init, xs, length)
     number = None if segments is None else _segments.count(segments, traced.length)
+    if traced.must_stay_whole:
+        plan.check_possible(runner, traced.must_stay_whole)
     if runner == "lax" or traced.must_stay_whole:
         reason = traced.must_stay_whole or 'runner="lax" was asked for'
         return _plain_scan(traced, number, reason)
 
     parts = split.split(look_ups.worked_ahead(traced.body, traced.length))
     core = parts.core
-    d = gradient.derivative(core, tuple(jaxprs.is_float(a) for a in core.jaxpr.in_avals))
-    back = gradient.backward_of(d, (False,) * len(d.joint.float_ys))
     steps = traced.length // (number or 1)
-    forward = plan.choose(plan.plain(d.forward), length=steps, runner=runner)
-    reverse = plan.choose(plan.plain(back.body), length=steps, runner=runner)
-    flops, flops_backward = _flops_in_all(traced, parts, runner)
-    whole = set(d.joint.accumulated)
-    gathered = {u.const for u in d.joint.uses if u.other is not None} - whole
-    summed = {u.const for u in d.joint.uses} - gathered - whole
-    kept = steps * jaxprs.nbytes(v.aval for v in d.stacks)
-    if number is not None:
-        flops_backward += flops
-        kept += number * jaxprs.nbytes(a for a in traced.body.jaxpr.out_avals[: len(traced.init)])
-    return Explanation(
+    flops, of_gradients = _counter_of_flops(traced, parts, runner)
+    counted = Explanation(
         length=traced.length,
         once=_counted(parts.once),
         before=_counted(parts.before),
@@ -135,6 +127,32 @@ def explain(
         after=_counted(parts.after),
         flops_per_step=cost.flops(core.jaxpr),
         flops=flops,
+        segments=number,
+    )
+    try:
+        d = gradient.derivative(core, tuple(jaxprs.is_float(a) for a in core.jaxpr.in_avals))
+        flops_backward = of_gradients() - flops
+    except (NotImplementedError, TypeError, ValueError) as error:  # as JAX says it
+        forward, reason = _choice(core, steps, runner), str(error).split(". ")[0].splitlines()[0]
+        return dataclasses.replace(
+            counted,
+            runner=forward.runner,
+            refusals=forward.refusals,
+            backward_runner="none",
+            backward_refusals=dict.fromkeys(plan.RUNNERS, reason),
+        )
+    back = gradient.backward_of(d, (False,) * len(d.joint.float_ys))
+    forward = _choice(d.forward, steps, runner)
+    reverse = plan.choose(plan.plain(back.body), length=steps, runner=runner)
+    whole = set(d.joint.accumulated)
+    gathered = {u.const for u in d.joint.uses if u.other is not None} - whole
+    summed = {u.const for u in d.joint.uses} - gathered - whole
+    kept = steps * jaxprs.nbytes(v.aval for v in d.stacks)
+    if number is not None:
+        flops_backward += flops
+        kept += number * jaxprs.nbytes(a for a in traced.body.jaxpr.out_avals[: len(traced.init)])
+    return dataclasses.replace(
+        counted,
         flops_backward=flops_backward,
         kept_bytes=kept,
         gathered=len(gathered),
@@ -144,8 +162,19 @@ def explain(
         refusals=forward.refusals,
         backward_runner=reverse.runner,
         backward_refusals=reverse.refusals,
-        segments=number,
     )
+
+
+def _choice(body: Body, steps: int, runner: str | None) -> plan.Choice:
+    """The runner of a forward loop.
+
+    Raises:
+        ValueError: the caller forces the native runner, which cannot take the loop.
+    """
+    choice = plan.choose(plan.plain(body), length=steps, runner=runner)
+    if choice.runner != "native" and steps > 0:
+        plan.check_possible(runner, choice.refusals["native"])
+    return choice
 
 
 def _plain_scan(traced: step.Step, number: int | None, reason: str) -> Explanation:
@@ -160,11 +189,6 @@ def _plain_scan(traced: step.Step, number: int | None, reason: str) -> Explanati
         after={},
         flops_per_step=per_step,
         flops=traced.length * per_step,
-        flops_backward=0,
-        kept_bytes=0,
-        gathered=0,
-        summed=0,
-        accumulated=0,
         runner="lax",
         refusals={"native": reason, "xla": reason},
         backward_runner="lax",
@@ -173,8 +197,10 @@ def _plain_scan(traced: step.Step, number: int | None, reason: str) -> Explanati
     )
 
 
-def _flops_in_all(traced: step.Step, parts: split.Split, runner: str | None) -> tuple[int, int]:
-    """Floating-point operations of the forward pass, and of the backward pass."""
+def _counter_of_flops(
+    traced: step.Step, parts: split.Split, runner: str | None
+) -> tuple[int, Callable[[], int]]:
+    """Floating-point operations of the forward pass; and how to count them with all gradients."""
     avals = traced.body.jaxpr.in_avals
     m, n = traced.body.num_consts, traced.body.num_consts + traced.body.num_carry
     avals = [*avals[:n], *jaxprs.stacked(avals[n:], traced.length)]
@@ -196,7 +222,7 @@ def _flops_in_all(traced: step.Step, parts: split.Split, runner: str | None) -> 
         return vjp(outputs)
 
     counted = cost.flops(jax.make_jaxpr(forward)(*avals))
-    return counted, cost.flops(jax.make_jaxpr(both)(*avals)) - counted
+    return counted, lambda: cost.flops(jax.make_jaxpr(both)(*avals))
 
 
 def _counted(program: ClosedJaxpr) -> dict[str, int]:
@@ -218,5 +244,7 @@ def _scaled(number: float, base: int) -> str:
 
 
 def _chosen(runner: str, refusals: dict[str, str]) -> str:
+    if runner == "none":
+        return f"none ({refusals['lax']})"
     others = "; ".join(f"not {name}: {reason}" for name, reason in refusals.items())
     return f"{runner} ({others})" if others else runner

@@ -17,7 +17,7 @@ from jax import Array
 from jax.extend.core import ClosedJaxpr, Literal, Primitive, Var
 from jax.interpreters import ad, batching, mlir
 
-from recurrax.loop import backward, fed, jaxprs, look_ups, products
+from recurrax.loop import backward, custom, fed, jaxprs, look_ups, products
 from recurrax.loop.backward import Argument, Backward, Joint, Piece, Use
 from recurrax.loop.body import Body
 from recurrax.loop.fed import Fed, fed_loop_p, multiplied
@@ -76,7 +76,9 @@ def derivative(body: Body, wanted: tuple[bool, ...]) -> Derivative:
     return Derivative(
         wanted=wanted,
         joint=both,
-        forward=dataclasses.replace(body, jaxpr=ClosedJaxpr(forward, body.jaxpr.consts)),
+        forward=custom.differentiated(
+            dataclasses.replace(body, jaxpr=ClosedJaxpr(forward, body.jaxpr.consts)), wanted
+        ),
         extras=tuple(extras),
         consts=everything.consts,
         stacks=tuple(needed),

@@ -23,7 +23,7 @@ _CALLS = {
     "remat2": "jaxpr",
     "checkpoint": "jaxpr",
 }
-_DERIVATIVE_CALLS = {
+DERIVATIVE_CALLS = {
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
     "custom_vjp_call_jaxpr": "fun_jaxpr",
@@ -116,7 +116,7 @@ def inlined(closed: ClosedJaxpr, *, derivatives: bool = False) -> ClosedJaxpr:
     A custom derivative must stay as long as the program may be differentiated; a runner never
     does that, and sees plain equations only.
     """
-    inline = {**_CALLS, **_DERIVATIVE_CALLS} if derivatives else _CALLS
+    inline = {**_CALLS, **DERIVATIVE_CALLS} if derivatives else _CALLS
     if not any(eqn.primitive.name in inline for eqn in closed.jaxpr.eqns):
         return closed
 

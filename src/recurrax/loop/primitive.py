@@ -135,5 +135,5 @@ def _batched_body(jaxpr: ClosedJaxpr, inputs: tuple, outputs: tuple, axis: Any) 
 
 loop_p.def_effectful_abstract_eval(_abstract_eval)
 loop_p.def_impl(jax.jit(loop_p.bind, static_argnames=_STATIC))
-mlir.register_lowering(loop_p, mlir.lower_fun(_run))
+mlir.register_lowering(loop_p, plan.lowering(_run))
 batching.fancy_primitive_batchers[loop_p] = _batch

@@ -45,10 +45,11 @@ def scan(
 
     Raises:
         TypeError: `f` is no function, does not return a pair, or does not keep its carry.
-        ValueError: the leading axes of `xs` and `length` do not agree, there is no such runner, or
-            the loop cannot be cut into so many segments.
+        ValueError: the leading axes of `xs` and `length` do not agree, there is no such runner,
+            `unroll` is no number of steps, or the loop cannot be cut into so many segments.
     """
     runner = plan.asked_for(runner)
+    _check_unroll(unroll)
     if segments is not None:
         length = step.length_of(jax.tree.leaves(xs), length)
         return _segments.run(
@@ -94,6 +95,7 @@ def scan_batch_major(
         TypeError, ValueError: as `scan` does.
     """
     runner = plan.asked_for(runner)
+    _check_unroll(unroll)
     how = {"reverse": reverse, "unroll": unroll, "runner": runner}
     by_time = jax.tree.map(batch_major.swapped, xs)
     traced = _traced(f, init, by_time, None, runner) if segments is None else None
@@ -104,6 +106,11 @@ def scan_batch_major(
     else:
         carry, ys = _run(traced, **how)
     return carry, jax.tree.map(batch_major.swapped, ys)
+
+
+def _check_unroll(unroll: Any) -> None:
+    if not isinstance(unroll, int) or unroll < 0:
+        raise ValueError(f"scan expects unroll to be a bool or an int from 0 on, got {unroll!r}.")
 
 
 def _traced(f: Any, init: Any, xs: Any, length: Any, runner: str | None) -> step.Step | None:

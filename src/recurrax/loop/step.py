@@ -8,13 +8,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array, export, lax
 from jax.extend.core import ClosedJaxpr
 from jax.tree_util import keystr
 
 from recurrax.loop import jaxprs
 from recurrax.loop.body import Body
 from recurrax.loop.turned import turned
+
+# What Python has of each kind of number, without the width that an array has.
+_NUMBERS = {"b": bool, "i": int, "u": int, "c": complex}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +42,16 @@ class Step:
 
         A debug print may stand in a loop whose step is done again for its gradient (it is left
         out there); writing to a file or to a mutable array may not. What types say about devices
-        would have to be said of everything that is moved out of the loop.
+        would have to be said of everything that is moved out of the loop; sizes that are not
+        known would leave open what that is.
         """
         jaxpr = self.body.jaxpr
         if any("Debug" not in type(e).__name__ for e in jaxpr.effects):
             return "the step has effects that must happen once a step, in order"
-        made = (v.aval for eqn in jaxpr.jaxpr.eqns for v in eqn.outvars)
+        made = [v.aval for eqn in jaxpr.jaxpr.eqns for v in eqn.outvars]
+        sizes = (n for a in (*jaxpr.in_avals, *made) for n in a.shape)
+        if any(map(export.is_symbolic_dim, (self.length, *sizes))):
+            return "its sizes are open, as an exported program's may be"
         if any(map(jaxprs.is_divided, (*jaxpr.in_avals, *made))):
             return (
                 "its arrays are divided over the explicit axes of a mesh; inside jax.shard_map "
@@ -142,6 +149,8 @@ def length_of(xs: list[Any], length: int | None) -> int:
                 f"scan expects `length` to be an int known before the loop is compiled, "
                 f"got {length!r}."
             ) from error
+        if length < 0:
+            raise ValueError(f"scan expects a `length` of at least 0, got {length}.")
         if any(n != length for n in lengths):
             raise ValueError(
                 f"scan got length={length}, but the leading axes of xs have sizes {lengths}; "
@@ -169,7 +178,8 @@ def _promoted(carry_in: Any, carry_out: Any) -> Any:
         return carry_in
     weak = getattr(carry_in, "weak_type", False)
     if weak and carry_in.dtype != carry_out.dtype:
-        dtype = jnp.promote_types(carry_in.dtype, carry_out.dtype)
+        number = _NUMBERS.get(carry_in.dtype.kind, float)
+        dtype = jnp.result_type(number, carry_out.dtype)
         carry_in = carry_in.update(dtype=dtype, weak_type=False)
     if carry_in.manual_axis_type.varying < carry_out.manual_axis_type.varying:
         carry_in = carry_in.update(manual_axis_type=carry_out.manual_axis_type)

@@ -12,6 +12,8 @@ import jax
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Primitive
 from jax.interpreters import ad, batching, mlir
 
+from recurrax.loop import plan
+
 Function = Callable[..., Sequence[Any]]
 _made: set[Primitive] = set()
 
@@ -70,7 +72,7 @@ def primitive(
 
     made.def_abstract_eval(avals)
     made.def_impl(in_parts)
-    mlir.register_lowering(made, mlir.lower_fun(lowered))
+    mlir.register_lowering(made, plan.lowering(lowered))
     batching.fancy_primitive_batchers[made] = batch
     ad.primitive_jvps[made] = jvp
     return made

@@ -72,8 +72,11 @@ FUNCTIONS = {
     "chosen": lambda v: jnp.select([v > 1, v > 0, v > -1], [v, 2 * v, v * v], -v),
     "written": lambda v: v.at[:, 1].set(0.5).at[:, 2:5].add(v[:, :3]).at[..., -1].mul(2.0),
     "spread out": lambda v: jax.lax.pad(v[:, :3], 0.1, [(0, 0, 0), (1, 0, 1)]),
+    "rows counted and written": lambda v: v.at[0].set(0.5) * jax.lax.iota(jnp.float32, B)[:, None],
+    "axes in another order": lambda v: jax.lax.reshape(v, (F, B), (1, 0)).T + v.reshape(F, B).T,
     "branches": lambda v: jax.lax.cond(v[0, 0] > 0, jnp.sin, jnp.cos, v),
     "a loop inside": lambda v: jax.lax.fori_loop(0, 3, lambda i, w: 0.5 * jnp.tanh(w) * i + v, v),
+    "a loop of no steps": lambda v: jax.lax.scan(lambda w, _: (w + v, w), v, None, length=0)[0],
 }
 
 

@@ -50,7 +50,7 @@ def test_angles(function):
 
 def test_powers():
     x, y = np.meshgrid(
-        np.float32([-3, -2, -1, -0.5, -0.0, 0, 0.3, 1, 2.5, 40, np.inf]),
+        np.float32([-np.inf, -3, -2, -1, -0.5, -0.0, 0, 0.3, 1, 2.5, 40, np.inf]),
         np.float32([-3, -2, -0.5, 0, 0.5, 1, 2, 3, 7.25]),
     )
     padded = [jnp.asarray(np.resize(v, (1, v.size))) for v in (x, y)]

@@ -231,6 +231,7 @@ REFUSED = {
     "sort": (lambda v: jnp.sort(v, -1), "sort"),
     "complex": (lambda v: jnp.fft.fft(v).real, "complex64"),
     "inverse": (jnp.linalg.inv, "`lu` of [40, 40]: no native form"),
+    "rounded": (lambda v: jax.lax.reduce_precision(v, 5, 10), "`reduce_precision` of [40, 40]"),
     "rows together": (lambda v: v @ (v.T @ v), "rows meet"),
 }
 
@@ -243,3 +244,29 @@ def test_refusals_name_the_equation(name):
         lambda consts, carry, xs: ((function(carry[0]),), ()), (), (draw(0, wide, wide),), ()
     )
     assert word in native.refusal(body, [], [draw(0, wide, wide)], [], 3)
+
+
+def test_a_product_of_more_digits_than_its_operands_is_refused():
+    def step(consts, carry, xs):
+        wide = jax.lax.dot(carry[0], consts[0], preferred_element_type=jnp.float64)
+        return (wide.astype(jnp.float32),), ()
+
+    with jax.enable_x64(True):
+        arrays = [draw(0, F, F)], [draw(1, B, F)], []
+        refusal = native.refusal(body_of(step, *arrays), *arrays, 3)
+    assert refusal is not None and refusal.startswith("`dot_general` of [5, 6], [6, 6]")
+
+
+def test_the_largest_is_found_where_it_is_computed_again():
+    """A product and a sum may be rounded once or twice, but not here so and there so."""
+    gain, xs = draw(1, F), draw(2, 40, B, F)
+
+    def step(consts, carry, xs):
+        scaled = carry[0] * consts[0]
+        total = scaled + xs[0]
+        found = total == total.max(-1, keepdims=True)
+        return (0.9 * jnp.tanh(scaled),), (found.sum(-1), jnp.argmax(total, -1))
+
+    arguments = [gain], [draw(3, B, F)], [xs]
+    _, (number, place) = run_native(body_of(step, *arguments), *arguments)
+    assert (number == 1).all() and (place < F).all()

@@ -181,6 +181,8 @@ def _join(classes: _Classes, eqn: Equation, fixed: set[Name]) -> None:
             classes.spoil(out, [len(out.shape) - 1])
             for axis in range(len(index.shape) - 1):
                 classes.join(index, axis, out, axis)
+        case "iota":  # a row does not know its number
+            classes.spoil(out, [params["dimension"]])
         case "tile" | "slice" | "pad" | "rev" | "concatenate" | "split":
             for whole in outputs:
                 for part in inputs:

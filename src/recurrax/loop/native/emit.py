@@ -20,11 +20,13 @@ pointer = ir.PointerType()
 
 
 class Module(ir.Module):
-    """A module that knows the processor it is for."""
+    """A module that knows the processor it is for, and whether values must be the same to the last
+    bit wherever they are computed again."""
 
-    def __init__(self, name: str, target: Target):
+    def __init__(self, name: str, target: Target, repeatable: bool = False):
         super().__init__(name)
         self.target = target
+        self.repeatable = repeatable
 
 
 Body = Callable[[Register, list[Register]], Sequence[Register] | None]

@@ -225,7 +225,8 @@ def tanh(b: Builder, x: Register) -> Register:
 
 def _can_estimate(b: Builder, x: Register) -> bool:
     """Whether the processor has an estimate of 1 / x that beats its slow division."""
-    return b.module.target.has_avx512 and x.type == ir.VectorType(f32, 16)
+    alike = not b.module.repeatable  # scalars have no such estimate
+    return alike and b.module.target.has_avx512 and x.type == ir.VectorType(f32, 16)
 
 
 def _estimate(b: Builder, x: Register) -> Register:

@@ -160,7 +160,7 @@ def build_loop(
 ) -> ir.Module:
     """The module of a loop's kernel; `length` counts only where no shape tells it."""
     schedule = scheduled(step, target)
-    module = Module("loop", target)
+    module = Module("loop", target, repeatable=step.looks_for_equals)
     rows = tile_rows(step, target, threads)
     in_place = sys.maxsize if is_short(step, length) else _IN_ORDER if rows == 1 else 0
     code = TileCode(module, schedule, target, reverse, rows, in_place, windows, company)

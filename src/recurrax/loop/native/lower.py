@@ -3,7 +3,9 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from recurrax.loop import operations
@@ -29,10 +31,11 @@ _ARITHMETIC = {"add", "sub", "mul", "max", "min", "neg", "abs", "sign", "square"
 _LOGIC = {"and", "or", "not", "xor"}
 NO_FORM = "no native form"
 _KNOWN = FUNCTIONS | _ARITHMETIC | integers.COMPARISONS | _LOGIC
+_EQUALITIES = {"eq", "ne", "ge", "le"}
 _SAME = {"add_any": "add"}
 _WORDS = {"float32", "int32", "uint32"}
 _NOTHING = {
-    *("copy", "copy_p", "stop_gradient", "optimization_barrier", "reduce_precision", "name"),
+    *("copy", "copy_p", "stop_gradient", "optimization_barrier", "name"),
     *operations.TYPES_OF_DEVICES,
 }
 _REDUCTIONS = {
@@ -74,6 +77,18 @@ class Step:
 
     def result_is_carry(self, k: int) -> bool:
         return k < self.num_carry
+
+    @property
+    def looks_for_equals(self) -> bool:
+        """Whether it asks where a value is equal to another, as the gradient of `max` does."""
+        return any(
+            v.op == "map"
+            and v.param[0] in _EQUALITIES
+            and v.args[0].kind[0] == "f"
+            and v.args[0] is not v.args[1]
+            and all(a.op != "number" for a in v.args)
+            for v in self.graph.values
+        )
 
     def described(self) -> tuple[object, ...]:
         """All that tells this step's code from another's, as it is printed."""
@@ -171,6 +186,8 @@ def _lower(graph: Graph, rows: Rows, eqn: Equation, inputs: list[Tensor]) -> lis
     shape = rows.feature_shape(out)
     if name in _NOTHING or (name in _PIECES and len(inputs) == len(eqn.outputs) == 1):
         return inputs
+    if name == "reduce_precision" and _holds(out.dtype, **eqn.params):
+        return inputs
     if name == "convert_element_type":
         return [_converted(graph, inputs[0], *(_name(x) for x in (eqn.inputs[0], out)))]
     if name == "bitcast_convert_type" and _name(eqn.inputs[0]) in _WORDS and _name(out) in _WORDS:
@@ -250,6 +267,12 @@ def _converted(graph: Graph, tensor: Tensor, source: str, target: str) -> Tensor
     else:
         value = graph.map("convert", (value,), kind)
     return Tensor(tensor.shape, value=value)
+
+
+def _holds(dtype: Any, *, exponent_bits: int, mantissa_bits: int) -> bool:
+    """Whether a float of so many bits is any number of `dtype`."""
+    info = jnp.finfo(dtype)
+    return exponent_bits >= info.nexp and mantissa_bits >= info.nmant
 
 
 def _wraps(how: str, out: Atom) -> bool:

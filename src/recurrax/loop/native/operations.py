@@ -52,11 +52,11 @@ def apply(b: Builder, name: str, extra: Any, args: list[Register], kind: str) ->
         return compare(_ORDER[name], *args)
     match name:
         case "add":
-            return b.fadd(*args, flags=_FUSED) if floating else b.add(*args)
+            return b.fadd(*args, flags=_flags(b)) if floating else b.add(*args)
         case "sub":
-            return b.fsub(*args, flags=_FUSED) if floating else b.sub(*args)
+            return b.fsub(*args, flags=_flags(b)) if floating else b.sub(*args)
         case "mul":
-            return b.fmul(*args, flags=_FUSED) if floating else b.mul(*args)
+            return b.fmul(*args, flags=_flags(b)) if floating else b.mul(*args)
         case "div" | "rem":
             return b.fdiv(*args) if floating else whole.divided(b, name, *args)
         case "max" | "min":
@@ -92,6 +92,11 @@ def apply(b: Builder, name: str, extra: Any, args: list[Register], kind: str) ->
             return b.fcmp_ordered("<", size, constant(size.type, float("inf")))
         case _:
             raise NotImplementedError(name)
+
+
+def _flags(b: Builder) -> tuple[str, ...]:
+    """LLVM fuses a product and a sum at one place and not at another, as their other uses are."""
+    return () if b.module.repeatable else _FUSED
 
 
 def extreme(b: Builder, name: str, x: Register, y: Register) -> Register:

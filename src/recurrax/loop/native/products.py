@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from recurrax.loop.native.axes import Rows
 from recurrax.loop.native.graph import MAX_PIECES, Graph, Value, Weight
 from recurrax.loop.native.inline import Equation
+from recurrax.loop.native.memory import register_type
 from recurrax.loop.native.structure import reduce_axes
 from recurrax.loop.native.tensor import Fixed, Tensor, as_value, from_view
 from recurrax.loop.native.unsupported import Unsupported
@@ -15,7 +16,8 @@ from recurrax.loop.native.views import View
 def product(graph: Graph, rows: Rows, eqn: Equation, tensors: Sequence[Tensor]) -> Tensor:
     """A product: with a matrix when one side is fixed, else summed feature by feature."""
     left, right = tensors
-    if left.kind not in ("f32", "f64") or left.kind != right.kind:
+    kind = register_type(eqn.outputs[0].dtype)
+    if kind not in ("f32", "f64") or not left.kind == right.kind == kind:
         raise Unsupported("products are of float32 or float64, with a weight of the same")
     (left_sum, right_sum), (left_batch, right_batch) = eqn.params["dimension_numbers"]
     ours = [rows.features(x) for x in eqn.inputs]

@@ -45,6 +45,8 @@ def _rewrites(eqn: JaxprEqn) -> bool:
             return jaxprs.aval(eqn.invars[0]).dtype != bool
         case "pad":
             return any(inner for _, _, inner in eqn.params["padding_config"])
+        case "reshape":
+            return eqn.params["dimensions"] is not None
         case name:
             return name in RULES
 
@@ -74,6 +76,16 @@ def _padded(x: Array, filler: Any, *, padding_config: Sequence[tuple[int, int, i
             flat = both.reshape(*x.shape[:axis], n * (inner + 1), *x.shape[axis + 1 :])
             x = lax.slice_in_dim(flat, 0, n * (inner + 1) - inner, axis=axis)
     return lax.pad(x, filler, [(low, high, 0) for low, high, _ in padding_config])
+
+
+def _reshaped(x: Array, *, new_sizes: Sequence[int], dimensions: Sequence[int], **_: Any) -> Array:
+    """A reshape that reads the axes in another order, as gradients of `prod` have it."""
+    return lax.transpose(x, dimensions).reshape(new_sizes)
+
+
+def _empty(*, dtype: Any, shape: Sequence[int] = (), **_: Any) -> Array:
+    """What a branch that was not taken would have left for its gradient: anything will do."""
+    return jnp.zeros(shape, dtype)
 
 
 def _few(count: int, what: str) -> None:
@@ -213,6 +225,9 @@ def _scan(
         outputs = jaxpr_as_fun(jaxpr)(*operands[:num_consts], *carry, *xs)
         carry = outputs[:num_carry]
         ys.append(outputs[num_carry:])
+    if not ys:
+        empty = jaxpr.out_avals[num_carry:]
+        return [*carry, *(jnp.zeros((0, *a.shape), a.dtype) for a in empty)]
     return [*carry, *(jnp.stack(y) for y in zip(*(ys[::-1] if reverse else ys), strict=True))]
 
 
@@ -238,7 +253,10 @@ RULES: dict[str, Callable[..., Any]] = {
     "scatter": functools.partial(_scattered, lambda old, new: new),
     "scatter-add": functools.partial(_scattered, lax.add),
     "scatter-mul": functools.partial(_scattered, lax.mul),
+    "empty": _empty,
+    "empty2": _empty,
     "pad": _padded,
+    "reshape": _reshaped,
     "select_n": _select_n,
     "cond": _cond,
     "scan": _scan,

@@ -140,14 +140,15 @@ def cbrt(b: Builder, x: Register) -> Register:
 
 @_wide
 def pow(b: Builder, x: Register, y: Register) -> Register:
-    """xʸ; of a negative x only for whole y."""
+    """xʸ; of a negative x only for whole y, unless it is infinite."""
     zero, one = number(x, 0.0), number(x, 1.0)
     size = exp(b, b.fmul(y, log(b, absolute(b, x))))
     half = b.fmul(y, number(x, 0.5))
     is_whole = b.fcmp_ordered("==", intrinsic(b, "floor", y), y)
     is_odd = b.and_(is_whole, b.fcmp_ordered("!=", intrinsic(b, "floor", half), half))
     signed = b.select(is_odd, copysign(b, size, x), size)
-    bad = b.and_(b.fcmp_ordered("<", x, zero), b.not_(is_whole))
+    negative = b.and_(b.fcmp_ordered("<", x, zero), b.fcmp_ordered(">", x, number(x, -math.inf)))
+    bad = b.and_(negative, b.not_(is_whole))
     result = b.select(bad, number(x, math.nan), signed)
     plain = b.or_(b.fcmp_ordered("==", y, zero), b.fcmp_ordered("==", x, one))
     return b.select(plain, one, result)

@@ -38,7 +38,7 @@ def build_step(step: Step, target: Target) -> ir.Module:
     `pack` fills the packed weights from the arguments, which `step` then reads no more where they
     are only multiplied with. `sizes` tells the bytes of packed weights and of scratch memory.
     """
-    module = Module("step", target)
+    module = Module("step", target, repeatable=step.looks_for_equals)
     rows = tile_rows(step, target, threads=1)
     code = TileCode(module, scheduled(step, target), target, reverse=False, rows=rows)
     last = (step.rows - 1) // rows * rows
