@@ -75,9 +75,7 @@ def _in_parts(*args, jaxpr, num_consts, num_carry, feds, **how) -> list[Array]:
 def leaders(body: Body, feds: Sequence[Fed]) -> list[Multiplied]:
     """The products as what leads the loop, with the weights as its other arrays."""
     first = body.num_xs + body.num_ys
-    return [
-        Multiplied(f.x, first + k, f.transposed, f.precision) for k, f in enumerate(feds)
-    ]
+    return [Multiplied(f.x, first + k, f.transposed, f.precision) for k, f in enumerate(feds)]
 
 
 def _at_once(
