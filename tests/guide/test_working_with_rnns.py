@@ -121,11 +121,11 @@ def test_bidirectional_layers(merge_mode):
 def test_row_by_row_digits(allow_cudnn_kernel):
     data = load_digits()
     x_train, y_train = data.images.astype("float32") / 16, data.target
+    keras.utils.set_random_seed(1)  # layers draw the seeds of their weights where they are made
     if allow_cudnn_kernel:
         lstm_layer = layers.LSTM(64, input_shape=(None, 8))
     else:
         lstm_layer = layers.RNN(layers.LSTMCell(64), input_shape=(None, 8))
-    keras.utils.set_random_seed(1)
     model = keras.models.Sequential([lstm_layer, layers.BatchNormalization(), layers.Dense(10)])
     model.compile(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
