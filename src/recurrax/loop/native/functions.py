@@ -6,7 +6,7 @@ Functions", 2016): an argument is brought to a short interval by exact steps, a 
 the interval, exponent bits do the rest. NaN goes through; nothing here branches.
 
 Worst errors in float32, in units in the last place, over all arguments (XLA's threads take
-subnormal numbers for zero): exp 1.0, expm1 1.4, log 1.1, log1p 1.5, logistic 1.5, tanh 1.7.
+subnormal numbers for zero): exp 1.0, expm1 1.4, log 1.1, log1p 1.5, logistic 1.7, tanh 1.8.
 A processor that cannot multiply and add in one rounding (plain SSE) is worse by about one unit.
 """
 
