@@ -35,6 +35,7 @@ from recurrax.loop.native.work import (
     JOB,
     LEAD,
     LEADER,
+    LENGTH,
     PROGRESS,
     WORK,
     Field,
@@ -96,7 +97,7 @@ def emit_company(module: ir.Module, target: Target) -> ir.Function:
     made, b = function(module, "company", void, [pointer, pointer, i1])
     block, scratch, stays = made.args
     work = load_field(b, block, WORK, pointer)
-    windows, leading = word(b, work, Field.WINDOWS), word(b, work, Field.LEADING)
+    leading, jobs = word(b, work, Field.LEADING), word(b, work, Field.JOBS)
     entry = b.block
     look, busy, idle, rest, leave = (
         made.append_basic_block(n) for n in ("look", "busy", "idle", "rest", "leave")
@@ -106,19 +107,22 @@ def emit_company(module: ir.Module, target: Target) -> ir.Function:
     turns, yields = b.phi(i64), b.phi(i64)
     finished = b.load_atomic(at(b, block, i8, DONE), "acquire", 8, typ=i64)
     finished = b.icmp_signed(">=", finished, word(b, work, Field.TILES))
+    steps = load_field(b, block, LENGTH, i64)
     gone_through = b.load_atomic(at(b, block, i8, PROGRESS), "acquire", 8, typ=i64)
-    behind = b.select(finished, windows, gone_through)
+    behind = b.select(finished, steps, gone_through)
 
-    def one(k: Register, so_far: list[Register]) -> list[Register]:
+    def one(i: Register, so_far: list[Register]) -> list[Register]:
+        """Do a window of the `i`th job to look at, unless one of another has been done."""
         left, taken = so_far
-        ready = b.select(b.icmp_signed("<", k, leading), windows, behind)
-        following = at(b, job_at(b, block, work, k), i8, NEXT)
-        seen = b.load_atomic(following, "acquire", 8, typ=i64)
+        k = b.select(stays, b.sub(b.sub(jobs, integer(1)), i), i)
+        ready = b.select(b.icmp_signed("<", k, leading), steps, behind)
+        ready = b.select(b.icmp_signed("==", taken, integer(0)), ready, integer(0))
         taken = b.add(taken, b.call(take, [block, scratch, k, ready]))
-        return [b.add(left, b.sub(windows, seen)), taken]
+        counters = job_at(b, block, work, k)
+        seen = b.load_atomic(at(b, counters, i8, NEXT), "acquire", 8, typ=i64)
+        return [b.add(left, b.sub(steps, _bound(b, work, seen))), taken]
 
-    none = [integer(0), integer(0)]
-    left, taken = loop(b, 0, word(b, work, Field.JOBS), 1, none, one)
+    left, taken = loop(b, 0, jobs, 1, [integer(0), integer(0)], one)
     all_done = b.and_(finished, b.icmp_signed("==", left, integer(0)))
     b.cbranch(all_done, leave, busy)
     b.position_at_end(busy)
@@ -146,9 +150,14 @@ def emit_company(module: ir.Module, target: Target) -> ir.Function:
     return made
 
 
+def _bound(b: Builder, work: Register, window: Register) -> Register:
+    """The step where a window begins."""
+    return b.load(at(b, load_field(b, work, Field.BOUNDS.offset, pointer), i64, window), typ=i64)
+
+
 def _emit_take(module: ir.Module) -> ir.Function:
-    """`int64 take(block, scratch, job, ready)`: do one window of a job, if one of the first `ready`
-    is left and nobody is at it; tells whether."""
+    """`int64 take(block, scratch, job, ready)`: do the next window of a job, if it ends among the
+    first `ready` steps and nobody is at it; tells whether."""
     made, b = function(module, "take", i64, [pointer, pointer, i64, i64])
     block, scratch, k, ready = made.args
     work = load_field(b, block, WORK, pointer)
@@ -157,7 +166,7 @@ def _emit_take(module: ir.Module) -> ir.Function:
 
     def is_ready() -> tuple[Register, Register]:
         window = b.load_atomic(following, "acquire", 8, typ=i64)
-        return window, b.icmp_signed("<", window, ready)
+        return window, b.icmp_signed("<=", _bound(b, work, b.add(window, integer(1))), ready)
 
     with b.if_then(b.not_(is_ready()[1])):
         b.ret(integer(0))
@@ -177,22 +186,27 @@ def _emit_take(module: ir.Module) -> ir.Function:
 
 
 def _emit_leader(module: ir.Module, take: ir.Function, target: Target) -> None:
-    """`LEADER`: see to it that all leading jobs have done a window and those before it."""
+    """`LEADER`: see to it that all leading jobs have done the window of a step."""
     made = ir.Function(module, LEAD, LEADER)
     b = ir.IRBuilder(made.append_basic_block("entry"))
-    buffers, scratch, window = made.args
+    buffers, scratch, step = made.args
     block = at(b, buffers, i8, -BUFFERS)
     work = load_field(b, block, WORK, pointer)
-    enough = b.add(window, integer(1))
+    steps = load_field(b, block, LENGTH, i64)
 
     def one(k: Register, _) -> None:
         following = at(b, job_at(b, block, work, k), i8, NEXT)
 
         def is_there() -> Register:
-            b.call(take, [block, scratch, k, enough])
-            return b.icmp_signed(">=", b.load_atomic(following, "acquire", 8, typ=i64), enough)
+            window = b.load_atomic(following, "acquire", 8, typ=i64)
+            return b.icmp_signed(">", _bound(b, work, window), step)
 
-        wait_until(b, target, is_there)
+        def is_made() -> Register:
+            with b.if_then(b.not_(is_there())):
+                b.call(take, [block, scratch, k, steps])
+            return is_there()
+
+        wait_until(b, target, is_made)
 
     loop(b, 0, word(b, work, Field.LEADING), 1, [], one)
     b.ret_void()

@@ -46,6 +46,7 @@ from recurrax.loop.native.work import (
     DRIVER,
     GROWN_AT,
     HUGE_PAGE,
+    LENGTH,
     PREPARE,
     PROGRESS,
     TILE,
@@ -55,7 +56,7 @@ from recurrax.loop.native.work import (
 )
 
 # Of a block; counters that threads write have a cache line each.
-_REFERENCES, _TICKET, _WORKERS, _LENGTH = 0, 64, 192, 256
+_REFERENCES, _TICKET, _WORKERS = 0, 64, 192
 _LARGEST_KEPT = 64 << 20
 _MADV_HUGEPAGE = 14
 
@@ -167,7 +168,7 @@ def _fill_in(b: Builder, frame: Frame, block: Register, work: Register) -> None:
     length = b.phi(i64)
     length.add_incoming(given, before)
     length.add_incoming(told, after)
-    store_field(b, block, _LENGTH, length)
+    store_field(b, block, LENGTH, length)
 
     def grown(k: Register) -> None:
         pair = at(b, at(b, work, i8, GROWN_AT), i64, b.mul(k, integer(2)))
@@ -207,7 +208,7 @@ def _emit_labour(module: ir.Module, company: ir.Function) -> ir.Function:
     packed = at(b, block, i8, word(b, work, Field.PACKED_AT))
     first = b.atomic_rmw("add", ticket, integer(1), "seq_cst")
     with b.if_then(b.icmp_signed("<", first, tiles)):
-        length = load_field(b, block, _LENGTH, i64)
+        length = load_field(b, block, LENGTH, i64)
         tile = load_field(b, work, Field.TILE.offset, TILE.as_pointer())
         before = b.block
         head = made.append_basic_block("tile")

@@ -7,6 +7,7 @@ the windows out; here is what is done with one.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
 import llvmlite.ir as ir
@@ -30,9 +31,9 @@ from recurrax.loop.native.graph import Weight
 from recurrax.loop.native.memory import SPILLED, TYPES, aligned
 from recurrax.loop.native.multiplying import MultiplicationCode
 from recurrax.loop.native.target import Target
-from recurrax.loop.native.work import Jobs
+from recurrax.loop.native.work import TICK, Jobs
 
-STEPS = 16  # of a window
+STEPS = 2 * TICK  # of a window
 # A result is read and written anew for every window, so it must stay in the cache.
 _LARGEST_RESULT = 1 << 20
 
@@ -76,13 +77,12 @@ class Company:
         return *self.leading, *self.trailing
 
     @property
-    def windows(self) -> int:
-        return -(-self.length // STEPS)
-
-    @property
-    def rest(self) -> int:
-        """Steps of the last window."""
-        return self.length - (self.windows - 1) * STEPS
+    def bounds(self) -> tuple[int, ...]:
+        """Where windows begin, and the last ends: small ones last, so that little is left to do
+        when the loop ends."""
+        starts = list(range(0, max(1, self.length - STEPS), STEPS))
+        starts += range(starts[-1] + TICK, self.length, TICK)
+        return *starts, self.length
 
 
 def pays(length: int) -> bool:
@@ -117,7 +117,7 @@ class CompanyCode:
                     b.call(code, [buffers, scratch, packed, window])
 
         company = self._company
-        return Jobs(len(company.products), len(company.leading), company.windows, emit)
+        return Jobs(len(company.products), len(company.leading), company.bounds, emit)
 
     def _gather(self, k: int, product: Gathered) -> ir.Function:
         problem = product.problem
@@ -178,20 +178,18 @@ class CompanyCode:
         return function(self._module, f"job{k}", void, [pointer] * 3 + [i64])
 
     def _by_size(self, b: Builder, window: Register, some: Callable) -> None:
-        """`some(first step, how many)` for a window: the last may be shorter."""
-        company = self._company
-        start = b.mul(window, integer(STEPS))
-        end = b.sub(integer(company.length), start)
-
-        def steps(count: int) -> None:
-            some(b.sub(end, integer(count)) if company.reverse else start, count)
-
-        if company.rest == STEPS:
-            steps(STEPS)
-            return
-        last = b.icmp_signed("==", window, integer(company.windows - 1))
-        with b.if_else(last, likely=False) as (short, whole):
-            with short:
-                steps(company.rest)
-            with whole:
-                steps(STEPS)
+        """`some(first step, how many)` for a window, whichever size it has."""
+        company, bounds = self._company, self._company.bounds
+        sizes = [stop - start for start, stop in itertools.pairwise(bounds)]
+        for size in sorted(set(sizes), reverse=True):
+            first, last = sizes.index(size), len(sizes) - 1 - sizes[::-1].index(size)
+            inside = b.and_(
+                b.icmp_signed(">=", window, integer(first)),
+                b.icmp_signed("<=", window, integer(last)),
+            )
+            with b.if_then(inside):
+                past = b.mul(b.sub(window, integer(first)), integer(size))
+                start = b.add(past, integer(bounds[first]))
+                if company.reverse:
+                    start = b.sub(integer(company.length - size), start)
+                some(start, size)

@@ -20,7 +20,7 @@ from recurrax.loop.native.emit import (
 )
 from recurrax.loop.native.graph import Value, Weight
 from recurrax.loop.native.in_place import carries_in_place
-from recurrax.loop.native.jobs import STEPS, Company
+from recurrax.loop.native.jobs import Company
 from recurrax.loop.native.memory import LINE, SPILLED, Lanes, aligned
 from recurrax.loop.native.microkernel import (
     Addend,
@@ -37,7 +37,7 @@ from recurrax.loop.native.target import Target
 from recurrax.loop.native.weights import Weights
 from recurrax.loop.native.windows import TileWindows, Window, Windows
 from recurrax.loop.native.windows import copy as copy_window
-from recurrax.loop.native.work import announce, await_window
+from recurrax.loop.native.work import announce, await_step
 
 _LARGEST_FETCH = 8192
 
@@ -178,10 +178,10 @@ class _Tile:
         self._time = self._time_of(i)
         company = self.code.company
         if company and company.leading:
-            await_window(self.b, self.buffers, self.scratch, i, STEPS)
+            await_step(self.b, self.buffers, self.scratch, i)
         self._one_step()
         if company and company.trailing:
-            announce(self.b, self.buffers, self.b.add(i, integer(1)), STEPS)
+            announce(self.b, self.buffers, self.b.add(i, integer(1)))
         return [self._next, self._now]
 
     def _time_of(self, i: Register) -> Register:

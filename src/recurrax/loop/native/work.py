@@ -7,7 +7,7 @@ functions that it names, and the handler that XLA calls, which hands both on.
 import dataclasses
 import enum
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import llvmlite.ir as ir
@@ -28,10 +28,12 @@ from recurrax.loop.native.emit import (
 from recurrax.loop.native.memory import LINE, aligned
 
 HANDLER, DRIVER, LEADER = "handler", "recurrax_drive", "recurrax_lead"
-# Of a block: tiles done, the work, the windows that the one tile of a loop with jobs alongside has
-# gone through, where the addresses of buffers begin, and what everything in it is aligned to.
-DONE, WORK, PROGRESS, BUFFERS, ALIGNMENT = 128, 264, 320, 384, LINE
+# Of a block: tiles done, the steps of the call, the work, the steps done by the one tile of a loop
+# with jobs alongside, where the addresses of buffers begin, and what all in it is aligned to.
+DONE, LENGTH, WORK, PROGRESS, BUFFERS, ALIGNMENT = 128, 256, 264, 320, 384, LINE
 HUGE_PAGE = 2 << 20
+TICK = 8  # steps: windows of jobs begin and end at its multiples, but for the last
+_NEVER = (1 << 63) - 1
 
 PREPARE = ir.FunctionType(void, [pointer] * 2)
 TILE = ir.FunctionType(void, [pointer] * 3 + [i64] * 2)
@@ -54,7 +56,7 @@ class Field(enum.IntEnum):
     TILES = 8
     JOBS = 9
     LEADING = 10
-    WINDOWS = 11
+    BOUNDS = 11  # of windows, and a number that no step reaches
     WORKERS = 12
     JOBS_AT = 13
     PACKED_AT = 14
@@ -79,13 +81,13 @@ GROWN_AT = 8 * len(Field)
 class Jobs:
     """`count` jobs alongside a loop of one tile, `leading` ahead of it and the others behind.
 
-    Each has `windows` windows (`alongside.py`). `emit(b, buffers, scratch, packed, job, window)` is
-    emitted where one window's work belongs.
+    Window k of each is the steps from `bounds[k]` to `bounds[k + 1]` (`alongside.py`). `emit(b,
+    buffers, scratch, packed, job, window)` is emitted where one window's work belongs.
     """
 
     count: int
     leading: int
-    windows: int
+    bounds: Sequence[int]
     emit: Callable[..., None]
 
 
@@ -132,7 +134,6 @@ class Work:
             Field.TILES: self.tiles,
             Field.JOBS: jobs,
             Field.LEADING: self.jobs.leading if self.jobs else 0,
-            Field.WINDOWS: self.jobs.windows if self.jobs else 0,
             Field.WORKERS: workers,
             Field.JOBS_AT: jobs_at,
             Field.PACKED_AT: packed_at,
@@ -150,12 +151,17 @@ class Work:
 def emit_handler(module: ir.Module, work: Work) -> None:
     """`XLA_FFI_Error* handler(XLA_FFI_CallFrame*)`, the one public function of the module."""
     null = ir.Constant(pointer, None)
-    words: dict[Field, Any] = dict.fromkeys((Field.SPARE, Field.FINISH, Field.JOB), null)
+    words: dict[Field, Any] = dict.fromkeys(
+        (Field.SPARE, Field.FINISH, Field.JOB, Field.BOUNDS), null
+    )
     parts = [(Field.PREPARE, work.prepare, PREPARE), (Field.TILE, work.tile, TILE)]
     if work.finish is not None:
         parts.append((Field.FINISH, work.finish, PREPARE))
     if work.jobs is not None:
         parts.append((Field.JOB, work.jobs.emit, JOB))
+        bounds = [*work.jobs.bounds, _NEVER]
+        listed = ir.Constant(ir.ArrayType(i64, len(bounds)), bounds)
+        words[Field.BOUNDS] = constant_data(module, "bounds", listed)
     for field, emit, type_ in parts:
         made, b = function(module, field.name.lower(), void, type_.args)
         emit(b, *made.args)
@@ -183,20 +189,17 @@ def word(b: Builder, work: Register, field: Field) -> Register:
     return load_field(b, work, field.offset, i64)
 
 
-def await_window(
-    b: Builder, buffers: Register, scratch: Register, step: Register, steps: int
-) -> None:
-    """Where step `step` begins a window of `steps`, wait for what the loop reads in it."""
-    with b.if_then(b.icmp_signed("==", b.urem(step, integer(steps)), integer(0))):
+def await_step(b: Builder, buffers: Register, scratch: Register, step: Register) -> None:
+    """Wait for what the loop reads at `step`, if a window may begin there."""
+    with b.if_then(b.icmp_signed("==", b.and_(step, integer(TICK - 1)), integer(0))):
         lead = declared(b.module, LEADER, LEAD.return_type, LEAD.args)
-        b.call(lead, [buffers, scratch, b.udiv(step, integer(steps))])
+        b.call(lead, [buffers, scratch, step])
 
 
-def announce(b: Builder, buffers: Register, count: Register, steps: int) -> None:
-    """Tell the jobs that trail the loop that `count` steps are done, if they are whole windows."""
-    with b.if_then(b.icmp_signed("==", b.urem(count, integer(steps)), integer(0))):
-        progress = at(b, buffers, i8, PROGRESS - BUFFERS)
-        b.atomic_rmw("xchg", progress, b.udiv(count, integer(steps)), "seq_cst")
+def announce(b: Builder, buffers: Register, count: Register) -> None:
+    """Tell the jobs that trail the loop that `count` steps are done, if a window may end there."""
+    with b.if_then(b.icmp_signed("==", b.and_(count, integer(TICK - 1)), integer(0))):
+        b.atomic_rmw("xchg", at(b, buffers, i8, PROGRESS - BUFFERS), count, "seq_cst")
 
 
 def constant_data(module: ir.Module, name: str, value: ir.Constant) -> Register:
