@@ -85,6 +85,21 @@ def test_work_on_weights_is_done_once():
     holds(f)
 
 
+def test_products_that_feed_an_inner_loop_move_out_unless_the_carry_reaches_them():
+    still = jnp.ones((LENGTH, BATCH, FEATURES)) / 5
+
+    def f(h, x):
+        def inner(inner_h, ms):
+            return jnp.tanh(ms[0] @ W + ms[1] @ U + ms[2] @ W + inner_h @ U), None
+
+        return recurrax.scan(inner, h, (still, jnp.stack([h] * LENGTH), still * x))[0], h
+
+    parts = parts_of(f)
+    assert [parts[name].count("loop_product") for name in parts] == [1, 1, 0, 0]
+    assert parts["inside"][-1] == "fed_loop"
+    holds(f)
+
+
 def test_output_projections_and_what_follows_move_after():
     def f(h, x):
         h = jnp.tanh(h @ U)

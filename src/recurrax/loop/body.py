@@ -32,6 +32,11 @@ class Body:
     def num_ys(self) -> int:
         return len(self.jaxpr.out_avals) - self.num_carry
 
+    def shared_out(self, arguments: Sequence[Any]) -> tuple[Sequence[Any], ...]:
+        """The consts, the carry, the xs, and what follows them."""
+        m, n, end = self.num_consts, self.first_x, len(self.jaxpr.in_avals)
+        return arguments[:m], arguments[m:n], arguments[n:end], arguments[end:]
+
 
 class Run(Protocol):
     """A runner: runs `body` over the leading axis of `xs` and returns the last carry and all ys."""

@@ -6,13 +6,16 @@ the backward loop runs.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 from jax import Array
+from jax.extend.core import JaxprEqn
 
 from recurrax.loop import jaxprs, plan, products, together
 from recurrax.loop.body import Body, Multiplied
+from recurrax.loop.jaxprs import Atom
 from recurrax.loop.primitive import depends, loop
 
 
@@ -63,12 +66,67 @@ def multiplied(
     return made
 
 
+def partly_multiplied(
+    xs: Sequence[Array],
+    weights: Sequence[Array],
+    feds: Sequence[Fed],
+    marked: Sequence[bool],
+    runner: str | None,
+) -> tuple[list[Array], list[Array], list[Fed]]:
+    """`xs` with the `marked` products made; returns also the weights and the products left."""
+    early, late = [], []
+    for fed, w, is_early in zip(feds, weights, marked, strict=True):
+        (early if is_early else late).append((fed, w))
+    made = multiplied(xs, [w for _, w in early], [f for f, _ in early], runner)
+    return made, [w for _, w in late], [f for f, _ in late]
+
+
+def opened(body: Body) -> Body:
+    """`body` with products apart that feed loops inside it, where no carry of `body` reaches them.
+
+    So they may move out of it, and need not be made again at every step.
+    """
+    jaxpr = body.jaxpr.jaxpr
+    if not any(eqn.primitive is fed_loop_p for eqn in jaxpr.eqns):
+        return body
+    carry = zip(jaxpr.invars[body.num_consts : body.first_x], jaxpr.outvars, strict=False)
+    reached = {v for v, after in carry if v is not after}
+
+    def is_reached(atoms: Sequence[Atom]) -> bool:
+        return any(v in reached for v in jaxprs.variables(atoms))
+
+    def rule(eqn: JaxprEqn, operands: list[Any]) -> list[Any] | None:
+        if not is_reached(eqn.invars):
+            return None
+        reached.update(eqn.outvars)
+        return _apart(eqn, operands, is_reached) if eqn.primitive is fed_loop_p else None
+
+    def flat(*args: Any) -> list[Any]:
+        return jaxprs.called(body.jaxpr, args, rule, inline={})
+
+    closed = jax.make_jaxpr(flat)(*body.jaxpr.in_avals)
+    return Body(closed, body.num_consts, body.num_carry)
+
+
+def _apart(
+    eqn: JaxprEqn, operands: Sequence[Any], is_reached: Callable[[Sequence[Atom]], bool]
+) -> list[Any]:
+    """A loop after those of its products that are not reached."""
+    how = dict(eqn.params)
+    body = Body(how.pop("jaxpr"), how.pop("num_consts"), how.pop("num_carry"))
+    feds = how.pop("feds")
+    *_, x_atoms, weight_atoms = body.shared_out(eqn.invars)
+    consts, carry, xs, weights = body.shared_out(operands)
+    still = [not is_reached([x_atoms[f.x], w]) for f, w in zip(feds, weight_atoms, strict=True)]
+    xs, weights, feds = partly_multiplied(xs, weights, feds, still, how["runner"])
+    last, ys = run(body, consts, carry, xs, weights, feds, **how)
+    return [*last, *ys]
+
+
 def _in_parts(*args, jaxpr, num_consts, num_carry, feds, **how) -> list[Array]:
     body = Body(jaxpr, num_consts, num_carry)
-    m, n = num_consts, num_consts + num_carry
-    end = n + body.num_xs
-    xs = multiplied(args[n:end], args[end:], feds, how["runner"])
-    last, ys = loop(body, args[:m], args[m:n], xs, **how)
+    consts, carry, xs, weights = body.shared_out(args)
+    last, ys = loop(body, consts, carry, multiplied(xs, weights, feds, how["runner"]), **how)
     return [*last, *ys]
 
 
@@ -83,11 +141,10 @@ def _at_once(
 ) -> list[Array] | None:
     del unroll
     body = Body(jaxpr, num_consts, num_carry)
-    m, n = num_consts, body.first_x
-    end = n + body.num_xs
-    arrays = args[:m], args[m:n], args[n:end], args[end:]
+    consts, carry, xs, weights = body.shared_out(args)
     where = {"length": length, "reverse": reverse, "runner": runner}
-    return plan.run_accompanied(body, *arrays, leaders(body, feds), (), **where)
+    leading = leaders(body, feds)
+    return plan.run_accompanied(body, consts, carry, xs, weights, leading, (), **where)
 
 
 def _abstract_eval(*_, jaxpr, num_carry, length, **params):

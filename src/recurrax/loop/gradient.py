@@ -20,7 +20,7 @@ from jax.interpreters import ad, batching, mlir
 from recurrax.loop import backward, custom, fed, jaxprs, look_ups, products
 from recurrax.loop.backward import Argument, Backward, Joint, Piece, Use
 from recurrax.loop.body import Body
-from recurrax.loop.fed import Fed, fed_loop_p, multiplied
+from recurrax.loop.fed import Fed, fed_loop_p
 from recurrax.loop.primitive import loop_p
 from recurrax.loop.products import Columns
 from recurrax.loop.trailing import Trail
@@ -153,15 +153,12 @@ def _forward(
     m, n = body.num_consts, body.first_x
     # What the backward pass reads must be there as an array of its own.
     read_again = [jaxpr.jaxpr.invars[n + f.x] in d.stacks for f in feds]
-    early = [(f, w) for f, w, r in zip(feds, weights, read_again, strict=True) if r]
-    late = [(f, w) for f, w, r in zip(feds, weights, read_again, strict=True) if not r]
-    xs = multiplied(primals[n:], [w for _, w in early], [f for f, _ in early], how["runner"])
-    primals = [*primals[:n], *xs]
-    late = [w for _, w in late], [f for f, _ in late]
-    carry, ys = fed.run(d.forward, primals[:m], primals[m:n], xs, *late, **how)
+    given = primals[n:], weights, feds
+    xs, weights, feds = fed.partly_multiplied(*given, read_again, how["runner"])
+    carry, ys = fed.run(d.forward, primals[:m], primals[m:n], xs, weights, feds, **how)
     y_vars = [*jaxpr.jaxpr.outvars[body.num_carry :], *d.extras]
     stacked = {v: y for v, y in zip(y_vars, ys, strict=True) if not isinstance(v, Literal)}
-    stacked.update(zip(jaxpr.jaxpr.invars[n:], primals[n:], strict=True))
+    stacked.update(zip(jaxpr.jaxpr.invars[n:], xs, strict=True))
     read = [*(primals[i] for i in d.consts), *(stacked[v] for v in d.stacks)]
     return [*carry, *ys[: body.num_ys]], d, read
 

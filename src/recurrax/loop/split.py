@@ -92,6 +92,7 @@ class Split:
 
 def split(step: Body) -> Split:
     """Sort the equations of `step` into the parts of a `Split`."""
+    step = fed.opened(step)
     jaxpr = step.jaxpr.jaxpr
     m, n = step.num_consts, step.num_consts + step.num_carry
     const_vars, carry_vars, x_vars = jaxpr.invars[:m], jaxpr.invars[m:n], jaxpr.invars[n:]

@@ -90,15 +90,9 @@ def _products(
     return made
 
 
-def _split(args, jaxpr, num_consts, num_carry):
-    body = Body(jaxpr, num_consts, num_carry)
-    m, n = num_consts, num_consts + num_carry
-    end = n + body.num_xs
-    return body, args[:m], args[m:n], args[n:end], args[end:]
-
-
 def _in_parts(*args, jaxpr, num_consts, num_carry, trailers, **how) -> list[Array]:
-    body, consts, carry, xs, others = _split(args, jaxpr, num_consts, num_carry)
+    body = Body(jaxpr, num_consts, num_carry)
+    consts, carry, xs, others = body.shared_out(args)
     last, ys = loop(body, consts, carry, xs, **how)
     return [*last, *ys, *_products(trailers, [*xs, *ys, *others], how)]
 
@@ -107,7 +101,8 @@ def _at_once(
     *args, jaxpr, num_consts, num_carry, trailers, length, reverse, unroll, runner
 ) -> list[Array] | None:
     del unroll
-    body, consts, carry, xs, others = _split(args, jaxpr, num_consts, num_carry)
+    body = Body(jaxpr, num_consts, num_carry)
+    consts, carry, xs, others = body.shared_out(args)
     where = {"length": length, "reverse": reverse, "runner": runner}
     return plan.run_accompanied(body, consts, carry, xs, others, (), trailers, **where)
 
@@ -116,7 +111,7 @@ def _abstract_eval(*avals, jaxpr, num_consts, num_carry, trailers, length, **par
     del params
     outputs = [jaxprs.strong(a) for a in jaxpr.out_avals]
     ys = jaxprs.stacked(outputs[num_carry:], length)
-    *_, xs, others = _split(avals, jaxpr, num_consts, num_carry)
+    *_, xs, others = Body(jaxpr, num_consts, num_carry).shared_out(avals)
     stacks = [*xs, *ys, *others]
     made = []
     for t in trailers:

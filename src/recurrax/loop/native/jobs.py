@@ -62,14 +62,16 @@ class Multiplied:
 class Company:
     """The products alongside a loop of `length` steps, which takes the last first if `reverse`.
 
-    Of `leading` ones, `left` is the argument in whose place the loop reads the result. Buffers are
-    numbered as the handler's: its arguments (the loop's, then others), then its results (likewise).
+    Of `leading` ones, `left` is the argument in whose place the loop reads the result. The tile may
+    do them itself, amid its steps, so they need no scratch memory, which holds its own values.
+    Buffers are numbered as the handler's: its arguments (the loop's, then others), then its results
+    (likewise).
     """
 
     length: int
     reverse: bool
     num_arguments: int
-    leading: tuple[Gathered | Multiplied, ...] = ()
+    leading: tuple[Multiplied, ...] = ()
     trailing: tuple[Gathered | Multiplied, ...] = ()
 
     @property

@@ -168,10 +168,9 @@ def company_of(
     ys = range(num_arguments + body.num_carry, num_arguments + num_results)
     numbers = [*range(body.first_x, first_y), *ys, *range(first_y, num_arguments)]
     shapes += [_product_shape(p, stacks) for p in products]
-    made = [
-        _job(p, stacks, numbers, num_arguments + num_results + k) for k, p in enumerate(products)
-    ]
-    leading, trailing = tuple(made[: len(leaders)]), tuple(made[len(leaders) :])
+    results = iter(range(num_arguments + num_results, num_arguments + len(shapes)))
+    leading = tuple(_multiplied(p, stacks, numbers, next(results)) for p in leaders)
+    trailing = tuple(_job(p, stacks, numbers, next(results)) for p in trailers)
     return jobs.Company(length, reverse, num_arguments, leading, trailing), shapes
 
 
@@ -193,16 +192,21 @@ def _job(
     product: Gathered | Multiplied, stacks: Sequence[Any], numbers: Sequence[int], result: int
 ) -> jobs.Gathered | jobs.Multiplied:
     """What the compiler hears of a product: buffers instead of stacks."""
-    left = stacks[product.left]
-    kind, features = _KINDS[left.dtype.name], left.shape[-1]
-    number = numbers[product.left]
-    if isinstance(product, Gathered):
-        width = stacks[product.right].shape[-1]
-        rows = left.shape[0]
-        problem = Problem(rows, features, product.width, kind, product.start, width)
-        return jobs.Gathered(problem, number, numbers[product.right], result)
+    if isinstance(product, Multiplied):
+        return _multiplied(product, stacks, numbers, result)
+    left, width = stacks[product.left], stacks[product.right].shape[-1]
+    kind = _KINDS[left.dtype.name]
+    rows, features = left.shape[0], left.shape[-1]
+    problem = Problem(rows, features, product.width, kind, product.start, width)
+    return jobs.Gathered(problem, numbers[product.left], numbers[product.right], result)
+
+
+def _multiplied(
+    product: Multiplied, stacks: Sequence[Any], numbers: Sequence[int], result: int
+) -> jobs.Multiplied:
     weight = _weight(stacks[product.weight], numbers[product.weight], product.transposed)
-    return jobs.Multiplied(weight, kind, number, result)
+    kind = _KINDS[stacks[product.left].dtype.name]
+    return jobs.Multiplied(weight, kind, numbers[product.left], result)
 
 
 def _weight(array: Any, number: int, transposed: bool) -> Weight:
