@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 import recurrax
-from recurrax.loop import plan
+from recurrax.loop import plan, together
 from recurrax.loop.body import Body
 from recurrax.loop.native import cache, kernel
 from recurrax.loop.native.lower import lower
@@ -54,9 +54,17 @@ def loops(shape, normed):
         start = jnp.zeros((batch, units))
         return recurrax.scan(lstm(w, normed), (start, start), xs)[1].sum()
 
-    closed = jax.make_jaxpr(jax.grad(loss))(w, xs)
-    found = [eqn.params for eqn in closed.jaxpr.eqns if eqn.primitive.name == "loop"]
-    return [plan.plain(Body(p["jaxpr"], p["num_consts"], p["num_carry"])) for p in found]
+    return list(bodies(jax.make_jaxpr(jax.grad(loss))(w, xs)))
+
+
+def bodies(program):
+    """The bodies of a program's loops, also of those that are held together with other work."""
+    for eqn in program.eqns:
+        held, p = together.parts(eqn), eqn.params
+        if held is not None:
+            yield from bodies(held)
+        elif eqn.primitive.name == "loop":
+            yield plan.plain(Body(p["jaxpr"], p["num_consts"], p["num_carry"]))
 
 
 def milliseconds(run, times=5):
