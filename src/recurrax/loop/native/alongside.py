@@ -114,6 +114,7 @@ def emit_company(module: ir.Module, target: Target) -> ir.Function:
     def one(i: Register, so_far: list[Register]) -> list[Register]:
         """Do a window of the `i`th job to look at, unless one of another has been done."""
         left, taken = so_far
+        # Caller and helper look from either end: a result stays with who began it.
         k = b.select(stays, b.sub(b.sub(jobs, integer(1)), i), i)
         ready = b.select(b.icmp_signed("<", k, leading), steps, behind)
         ready = b.select(b.icmp_signed("==", taken, integer(0)), ready, integer(0))
