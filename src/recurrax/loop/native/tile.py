@@ -186,8 +186,7 @@ class _Tile:
 
     def _time_of(self, i: Register) -> Register:
         """Where along time the `i`th step to run stands."""
-        b = self.b
-        return b.sub(b.sub(self.length, integer(1)), i) if self.code.reverse else i
+        return self.b.sub(self.b.sub(self.length, integer(1)), i) if self.code.reverse else i
 
     def _some_steps(self, first: Register, carried: list[Register]) -> list[Register]:
         """As many steps as a window holds, from `first` on."""
