@@ -93,3 +93,16 @@ class Multiplied:
     weight: int
     transposed: bool
     precision: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Products:
+    """The products before a loop and after it, and the other arrays that they read.
+
+    Of the loop's ys, nobody but those products reads the `hidden`.
+    """
+
+    others: Sequence[Array]
+    leaders: Sequence[Multiplied] = ()
+    trailers: Sequence[Gathered | Multiplied] = ()
+    hidden: tuple[int, ...] = ()

@@ -14,7 +14,7 @@ from jax import Array
 from jax.extend.core import JaxprEqn
 
 from recurrax.loop import jaxprs, plan, products, together
-from recurrax.loop.body import Body, Multiplied
+from recurrax.loop.body import Body, Multiplied, Products
 from recurrax.loop.jaxprs import Atom
 from recurrax.loop.primitive import depends, loop
 
@@ -143,8 +143,8 @@ def _at_once(
     body = Body(jaxpr, num_consts, num_carry)
     consts, carry, xs, weights = body.shared_out(args)
     where = {"length": length, "reverse": reverse, "runner": runner}
-    leading = leaders(body, feds)
-    return plan.run_accompanied(body, consts, carry, xs, weights, leading, (), **where)
+    products = Products(weights, leaders=leaders(body, feds))
+    return plan.run_accompanied(body, consts, carry, xs, products, **where)
 
 
 def _abstract_eval(*_, jaxpr, num_carry, length, **params):

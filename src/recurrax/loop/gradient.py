@@ -198,7 +198,10 @@ def _transpose(cts, *args, derivative, feedings, length, reverse, unroll, runner
     trail = Trail(b.body, [xs[i] for i in b.xs])
     trailed = [_trail(trail, use, both, b, xs, stacks) for use in both.uses]
     of_fed = [_feed(trail, f, both, b, xs, beside) for f in feedings]
-    last, ys, made = trail.run([consts[i] for i in b.consts], [carry[i] for i in b.carry], **how)
+    wanted = _read_after(both, b, feedings, trailed)
+    last, ys, made = trail.run(
+        [consts[i] for i in b.consts], [carry[i] for i in b.carry], wanted, **how
+    )
     results = [_result(r, xs, ys) for r in b.results]
     last = dict(zip(b.carry, last, strict=True))
     d_xs, taps, again = _split(results, [len(both.wanted_xs), both.num_taps])
@@ -215,12 +218,14 @@ def _transpose(cts, *args, derivative, feedings, length, reverse, unroll, runner
     gradients.update({n + i: dx for i, dx in zip(both.wanted_xs, d_xs, strict=True)})
     for use, product in zip(both.uses, trailed, strict=True):
         tap = sums[use.tap] if use.other is None else taps[use.tap]
-        if tap is not None:
-            by_itself = product is None
-            part = _after_the_loop(body, use, tap, stacks, runner) if by_itself else made[product]
-            gradients[use.const] = (
-                part if gradients.get(use.const) is None else gradients[use.const] + part
-            )
+        if product is not None:
+            part = made[product]
+        elif tap is not None:
+            part = _after_the_loop(body, use, tap, stacks, runner)
+        else:
+            continue
+        before = gradients.get(use.const)
+        gradients[use.const] = part if before is None else before + part
     through = {n + f.fed.x for f in feedings}
     found = [gradients.get(i) for i, w in enumerate(d.wanted) if w and i not in through]
     for f, of_both in zip(feedings, of_fed, strict=True):
@@ -229,6 +234,22 @@ def _transpose(cts, *args, derivative, feedings, length, reverse, unroll, runner
     avals = [a.aval for a in args if ad.is_undefined_primal(a)]
     found = [ad.Zero(a) if g is None else g for a, g in zip(avals, found, strict=True)]
     return [None] * (len(args) - len(found)) + found
+
+
+def _read_after(
+    both: Joint, b: Backward, feedings: Sequence[Feeding], trailed: Sequence[int | None]
+) -> set[int]:
+    """The ys of the backward loop that are read after it, and not only by what trails it."""
+    through = {f.fed.x for f in feedings}
+    read = [r for i, r in zip(both.wanted_xs, b.results, strict=False) if i not in through]
+    first_tap = len(both.wanted_xs)
+    first_other = first_tap + both.num_taps
+    for use, product in zip(both.uses, trailed, strict=True):
+        if product is None and use.other is not None:
+            read.append(b.results[first_tap + use.tap])
+            if use.other in both.others:
+                read.append(b.results[first_other + both.others.index(use.other)])
+    return {r.index if isinstance(r, Piece) else r for r in read if isinstance(r, (int, Piece))}
 
 
 def _feed(
@@ -296,13 +317,14 @@ def _trail(
 
 
 def _result(
-    result: int | Piece | Argument | None, xs: dict[int, Array], ys: Sequence[Array]
+    result: int | Piece | Argument | None, xs: dict[int, Array], ys: Sequence[Array | None]
 ) -> Array | Columns | None:
     match result:
         case Argument():
             return xs[result.index]
         case Piece():
-            return Columns(ys[result.index], result.start, result.width)
+            y = ys[result.index]
+            return None if y is None else Columns(y, result.start, result.width)
     return None if result is None else ys[result]
 
 

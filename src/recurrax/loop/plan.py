@@ -20,7 +20,7 @@ from jax import Array
 from jax.interpreters import mlir
 
 from recurrax.loop import heap, jaxprs
-from recurrax.loop.body import Body, Feed, Gathered, Multiplied
+from recurrax.loop.body import Body, Feed, Products
 from recurrax.loop.runners import xla
 
 log = logging.getLogger(__name__)
@@ -130,17 +130,16 @@ def run_accompanied(
     consts: Sequence[Array],
     carry: Sequence[Array],
     xs: Sequence[Array],
-    others: Sequence[Array],
-    leaders: Sequence[Multiplied],
-    trailers: Sequence[Gathered | Multiplied],
+    products: Products,
     *,
     length: int,
     reverse: bool,
     runner: str | None,
 ) -> list[Array] | None:
-    """Run `body`, and meanwhile make products of what it reads and writes (`body.py`).
+    """Run `body`, and make products of what it reads and writes.
 
-    Returns the last carry, the ys and what trails the loop; None if no runner does all at once.
+    Returns the last carry, the ys that are not hidden and what trails the loop; None if no runner
+    does all at once.
     """
     body = plain(body)
     if choose(body, length=length, runner=runner).runner != "native":
@@ -148,7 +147,7 @@ def run_accompanied(
     native: Any = _native()
     heap.keep_freed_memory()
     how = {"length": length, "reverse": reverse}
-    return native.run_accompanied(body, consts, carry, xs, others, leaders, trailers, **how)
+    return native.run_accompanied(body, consts, carry, xs, products, **how)
 
 
 def check_possible(runner: str | None, refusal: str) -> None:

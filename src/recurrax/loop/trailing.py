@@ -5,13 +5,13 @@ backward loop reads and writes. A runner that has threads to spare may make them
 still runs. Differentiated, batched or run by another, it is the loop and then the products.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from jax import Array
 
 from recurrax.loop import jaxprs, plan, products, together
-from recurrax.loop.body import Body, Gathered, Multiplied
+from recurrax.loop.body import Body, Gathered, Multiplied, Products
 from recurrax.loop.primitive import loop
 from recurrax.loop.products import Columns
 
@@ -51,13 +51,15 @@ class Trail:
         return len(self._xs) + self._body.num_ys + len(self._others) - 1
 
     def run(
-        self, consts: Sequence[Any], carry: Sequence[Any], **how: Any
-    ) -> tuple[list[Array], list[Array], list[Array]]:
-        """Run the loop; returns its last carry, its ys, and the products."""
+        self, consts: Sequence[Any], carry: Sequence[Any], wanted: Container[int], **how: Any
+    ) -> tuple[list[Array], list[Array | None], list[Array]]:
+        """Run the loop; returns its last carry, those of its ys that are `wanted`, the products."""
         body = self._body
         if not self._trailers or body.jaxpr.effects:
             last, ys = loop(body, consts, carry, self._xs, **how)
-            return last, ys, _products(self._trailers, [*self._xs, *ys, *self._others], how)
+            made = _products(self._trailers, [*self._xs, *ys, *self._others], how)
+            return last, list(ys), made
+        hidden = tuple(k for k in range(body.num_ys) if k not in wanted)
         outputs = loop_and_products_p.bind(
             *consts,
             *carry,
@@ -67,10 +69,13 @@ class Trail:
             num_consts=body.num_consts,
             num_carry=body.num_carry,
             trailers=tuple(self._trailers),
+            hidden=hidden,
             **how,
         )
-        m, n = body.num_carry, body.num_carry + body.num_ys
-        return outputs[:m], outputs[m:n], outputs[n:]
+        m, n = body.num_carry, body.num_carry + body.num_ys - len(hidden)
+        seen = iter(outputs[m:n])
+        ys = [None if k in hidden else next(seen) for k in range(body.num_ys)]
+        return outputs[:m], ys, outputs[n:]
 
 
 def _products(
@@ -90,24 +95,26 @@ def _products(
     return made
 
 
-def _in_parts(*args, jaxpr, num_consts, num_carry, trailers, **how) -> list[Array]:
+def _in_parts(*args, jaxpr, num_consts, num_carry, trailers, hidden, **how) -> list[Array]:
     body = Body(jaxpr, num_consts, num_carry)
     consts, carry, xs, others = body.shared_out(args)
     last, ys = loop(body, consts, carry, xs, **how)
-    return [*last, *ys, *_products(trailers, [*xs, *ys, *others], how)]
+    made = _products(trailers, [*xs, *ys, *others], how)
+    return [*last, *(y for k, y in enumerate(ys) if k not in hidden), *made]
 
 
 def _at_once(
-    *args, jaxpr, num_consts, num_carry, trailers, length, reverse, unroll, runner
+    *args, jaxpr, num_consts, num_carry, trailers, hidden, length, reverse, unroll, runner
 ) -> list[Array] | None:
     del unroll
     body = Body(jaxpr, num_consts, num_carry)
     consts, carry, xs, others = body.shared_out(args)
     where = {"length": length, "reverse": reverse, "runner": runner}
-    return plan.run_accompanied(body, consts, carry, xs, others, (), trailers, **where)
+    products = Products(others, trailers=trailers, hidden=hidden)
+    return plan.run_accompanied(body, consts, carry, xs, products, **where)
 
 
-def _abstract_eval(*avals, jaxpr, num_consts, num_carry, trailers, length, **params):
+def _abstract_eval(*avals, jaxpr, num_consts, num_carry, trailers, hidden, length, **params):
     del params
     outputs = [jaxprs.strong(a) for a in jaxpr.out_avals]
     ys = jaxprs.stacked(outputs[num_carry:], length)
@@ -121,12 +128,13 @@ def _abstract_eval(*avals, jaxpr, num_consts, num_carry, trailers, length, **par
         else:
             shape = (*left.shape[:-1], stacks[t.weight].shape[0 if t.transposed else 1])
         made.append(left.update(shape=shape, weak_type=False))
-    return [*outputs[:num_carry], *ys, *made]
+    seen = [y for k, y in enumerate(ys) if k not in hidden]
+    return [*outputs[:num_carry], *seen, *made]
 
 
-def _batched(given, *, jaxpr, trailers, **params):
+def _batched(given, *, jaxpr, trailers, hidden, **params):
     del given, params
-    return [True] * (len(jaxpr.out_avals) + len(trailers))
+    return [True] * (len(jaxpr.out_avals) - len(hidden) + len(trailers))
 
 
 loop_and_products_p = together.primitive(

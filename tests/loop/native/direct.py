@@ -7,10 +7,11 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from recurrax.loop import batch_major, fed, plan
-from recurrax.loop.body import Body
+from recurrax.loop.body import Body, Products
 from recurrax.loop.native import kernel
 from recurrax.loop.native.target import Target, host
 from recurrax.loop.runners import native
+from recurrax.loop.runners.accompanied import accompanied
 
 SSE = Target(llvm.get_process_triple(), "x86-64", "", 16, 16)
 
@@ -114,6 +115,15 @@ def call_here(code, inputs, outputs):
     call(link(code), *pairs)
 
 
+def call_fenced(code, inputs, outputs, *, at_end=True):
+    """The same, where nothing beside the arrays may be touched."""
+    fenced = [[Fenced(a, at_end) for a in arrays] for arrays in (inputs, outputs)]
+    pairs = zip(fenced, (inputs, outputs), strict=True)
+    call(link(code), *([(f.address, a.shape) for f, a in zip(*p, strict=True)] for p in pairs))
+    for array, memory in zip(outputs, fenced[1], strict=True):
+        array[...] = memory.read()
+
+
 def run(body, args, *, reverse, length, threads, target, call=call_here):
     """The outputs of a lowered loop, results in the place of arguments where the kernel may."""
     step = native._lowered(body)
@@ -193,21 +203,20 @@ class Loops:
         m, n = params["num_consts"], params["num_consts"] + params["num_carry"]
         body = plan.plain(Body(params["jaxpr"], m, params["num_carry"]))
         end = n + body.num_xs
-        feds, trailers = params.get("feds", ()), params.get("trailers", ())
+        leaders = fed.leaders(body, params.get("feds", ()))
+        more = {k: params[k] for k in ("trailers", "hidden") if k in params}
+        products = Products(args[end:], leaders, **more)
+        step, threads, target = native._lowered(body), self.threads, self.target
         how = {"reverse": params["reverse"], "length": params["length"]}
-        products = fed.leaders(body, feds), trailers
-        given = args[n:end], args[end:]
-        found = native.company_of(body, *given, *products, self.target, self.threads, **how)
+        found = accompanied(step, body, args[n:end], products, target, threads, **how)
         if found is None:
             return None
-        company, shapes = found
-        how |= {"threads": self.threads, "target": self.target}
-        code = compiled(native._lowered(body), company=company, **how)
-        outputs = [np.empty(s.shape, s.dtype) for s in shapes]
+        how |= {"threads": threads, "target": target}
+        code = compiled(step, windows=found.windows, company=found.company, **how)
+        outputs = [np.empty(s.shape, s.dtype) for s in found.shapes]
         self.call(code, [np.array(a, order="C") for a in args], outputs)
         self.accompanied_loops += 1
-        first = len(shapes) - len(company.products)
-        return outputs[:first] + outputs[first + len(feds) :]
+        return [outputs[k] for k in found.returned]
 
     def __call__(self, args, *, jaxpr, num_consts, num_carry, length, reverse, **_):
         body = plan.plain(Body(jaxpr, num_consts, num_carry))

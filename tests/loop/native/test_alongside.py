@@ -14,6 +14,7 @@ from recurrences import assert_same, lstm
 
 import recurrax
 from recurrax.loop.runners import native
+from recurrax.loop.runners.accompanied import accompanied
 
 FEATURES, UNITS = 5, 7
 
@@ -113,16 +114,15 @@ def test_a_loop_has_company_if_it_is_long_and_leaves_a_thread_free(
     length, batch, taken, monkeypatch
 ):
     found = []
-    company_of = native.company_of
 
     def spy(*args, **how):
-        found.append(company_of(*args, **how))
+        found.append(accompanied(*args, **how))
         return found[-1]
 
-    monkeypatch.setattr(native, "company_of", spy)
+    monkeypatch.setattr(native, "accompanied", spy)
     monkeypatch.setattr(native, "thread_count", lambda: 2)
     jax.jit(gradient_of(lstm, False)).lower(*arguments("lstm", length, batch))
-    assert [f is not None for f in found] == [taken, taken]
+    assert [bool(f and f.company) for f in found] == [taken, taken]
 
 
 def test_the_gradients_are_those_of_lax_scan():

@@ -270,12 +270,8 @@ class GatherCode:
         layout = Layout(part.rows, part.right, self.lanes, block.vectors)
         weight = Weight(0, self.dtype, 0, part.rows, part.right, self.problem.features, 1)
         pack = emit_pack(self.module, f"pack{name}", weight, layout, self.problem.kind)
-        whole, rest = divmod(part.left, block.rows)
-        blocks = [(block.rows, whole)] if whole else []
-        if rest:
-            blocks.append((rest, 1))
         shape = Shape(
-            blocks=tuple(blocks),
+            blocks=whole_blocks(part.left, block.rows),
             kind=self.problem.kind,
             operand=Operand.by_blocks(part.rows, block.rows),
             result_stride=self.problem.right,
@@ -283,37 +279,60 @@ class GatherCode:
             layout=layout,
         )
         product = emit_product(self.module, f"product{name}", shape, self.target.registers)
-        columns = -(-part.left // block.rows) * block.rows
-        size = memory.size(self.dtype)
-        packed = at(b, scratch, i8, memory.aligned(columns * part.rows * size))
-        self.scratch_bytes = max(
-            self.scratch_bytes, (columns * part.rows + layout.size) * size + 128
-        )
-        self._copy_blocks(b, left, scratch, part)
+        copied = blocks_bytes(part.rows, part.left, block.rows, self.problem.kind)
+        packed = at(b, scratch, i8, copied)
+        size = copied + layout.size * memory.size(self.dtype) + 64
+        self.scratch_bytes = max(self.scratch_bytes, size)
+        columns = part.left, self.problem.left
+        copy_blocks(b, left, scratch, self.problem.kind, columns, block.rows, part.rows, part.rows)
         b.call(pack, [right, packed])
         b.call(product, [scratch, packed, result, i1(False), result])
         b.ret_void()
         return made
 
-    def _copy_blocks(self, b: Builder, left: Register, copy: Register, part: Part) -> None:
-        """Columns of A in blocks as the product takes its operand."""
-        width = self.block.rows
-        whole = part.left // width
 
-        def row(r: Register, _) -> None:
-            source = b.mul(r, integer(self.problem.left))
-            target = b.mul(r, integer(width))
+def whole_blocks(columns: int, width: int) -> tuple[tuple[int, int], ...]:
+    """Columns of A as the product's blocks, as (size, times): all whole but the last."""
+    whole, rest = divmod(columns, width)
+    return (*(((width, whole),) if whole else ()), *(((rest, 1),) if rest else ()))
 
-            def block(k, used: int) -> None:
-                lanes = Lanes(width, used)
-                start = integer(k * width) if isinstance(k, int) else b.mul(k, integer(width))
-                values = memory.load(b, left, self.dtype, [source, start], lanes)
-                to = b.mul(start, integer(part.rows))
-                full = Lanes(width, width)
-                memory.store(b, values, copy, self.dtype, [to, target], full)
 
-            loop(b, 0, whole, 1, [], lambda k, _: block(k, width))
-            if part.left > whole * width:
-                block(whole, part.left - whole * width)
+def blocks_bytes(rows: int, columns: int, width: int, kind: str) -> int:
+    """Memory for `rows` of that many columns of A, in blocks."""
+    size = memory.size(SPILLED[kind])
+    return memory.aligned(-(-columns // width) * width * rows * size)
 
-        loop(b, 0, part.rows, 1, [], row)
+
+def copy_blocks(
+    b: Builder,
+    source: Register,
+    copy: Register,
+    kind: str,
+    columns: tuple[int, int],
+    width: int,
+    rows: int,
+    among: int,
+) -> None:
+    """Copy rows of A in blocks of `width` columns, of `among` rows that are to be copied in all.
+
+    So the product takes its operand: a block has its columns of the first row, then of the second.
+    `columns` are how many there are, and how far rows lie apart.
+    """
+    count, stride = columns
+    dtype, whole = SPILLED[kind], count // width
+
+    def row(r: Register, _) -> None:
+        line = b.mul(r, integer(stride))
+        target = b.mul(r, integer(width))
+
+        def block(k, used: int) -> None:
+            start = integer(k * width) if isinstance(k, int) else b.mul(k, integer(width))
+            values = memory.load(b, source, dtype, [line, start], Lanes(width, used))
+            to = b.mul(start, integer(among))
+            memory.store(b, values, copy, dtype, [to, target], Lanes(width, width))
+
+        loop(b, 0, whole, 1, [], lambda k, _: block(k, width))
+        if count > whole * width:
+            block(whole, count - whole * width)
+
+    loop(b, 0, rows, 1, [], row)

@@ -92,9 +92,13 @@ def pays(length: int) -> bool:
     return length >= 2 * STEPS
 
 
-def fits(inputs: int, outputs: int, kind: str) -> bool:
-    """Whether a product that reads or adds up `inputs` × `outputs` numbers suits windows."""
-    return inputs * outputs * memory.size(SPILLED[kind]) <= _LARGEST_RESULT
+def fits(product: Gathered | Multiplied) -> bool:
+    """Whether what a product reads or adds up anew for each window stays in the cache."""
+    if isinstance(product, Gathered):
+        numbers = product.problem.left * product.problem.right
+        return numbers * memory.size(SPILLED[product.problem.kind]) <= _LARGEST_RESULT
+    weight = product.weight
+    return weight.inputs * weight.outputs * memory.size(weight.dtype) <= _LARGEST_RESULT
 
 
 class CompanyCode:

@@ -7,7 +7,7 @@ import os
 import pathlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -19,7 +19,8 @@ from recurrax.loop.native.driver import build_driver
 from recurrax.loop.native.emit import Builder, Module, Register, at, i8, integer, load_pointer
 from recurrax.loop.native.jobs import Company, CompanyCode
 from recurrax.loop.native.lower import Step
-from recurrax.loop.native.microkernel import block_for
+from recurrax.loop.native.microkernel import block_for, widest
+from recurrax.loop.native.passing import PassingCode
 from recurrax.loop.native.schedule import Schedule
 from recurrax.loop.native.target import Target, host, initialise
 from recurrax.loop.native.tile import TileCode
@@ -163,7 +164,11 @@ def build_loop(
     module = Module("loop", target, repeatable=step.looks_for_equals)
     rows = tile_rows(step, target, threads)
     in_place = sys.maxsize if is_short(step, length) else _IN_ORDER if rows == 1 else 0
-    code = TileCode(module, schedule, target, reverse, rows, in_place, windows, company)
+    panels = widest(target.registers, rows)
+    if windows is None:
+        code = TileCode(module, schedule, target, reverse, panels, in_place, company)
+    else:
+        code = PassingCode(module, schedule, target, reverse, rows, in_place, windows)
     beside = CompanyCode(module, company, target) if company else None
     tiles = -(-step.rows // rows)
     rest = step.rows - (tiles - 1) * rows
@@ -187,32 +192,53 @@ def build_loop(
             with otherwise:
                 b.call(last, arguments)
 
-    carried = step.num_consts + step.num_carry
-    ys = range(step.num_carry, len(step.outputs))
-    if windows is not None:
-        length_of = (windows.sources[0].argument, False, 1)
-    elif len(step.inputs) > carried:
-        length_of = (carried, False, 0)
-    else:
-        length_of = (ys[0], True, 0) if ys else None
-    grown = []
-    for k in ys:
-        place = step.outputs[k]
-        size = place.width * memory.size(place.dtype) * (step.rows if place.by_row else 1)
-        grown.append((k, size))
+    places = [code.buffer(k) for k in range(len(step.outputs))]
+    results = [None if p is None else p - code.num_arguments for p in places]
+    passing = code if isinstance(code, PassingCode) else None
+    finish = None
+    if passing is not None and passing.gathers and tiles > 1:
+        finish = functools.partial(passing.finish, tiles=tiles)
+    products = windows.trailing if windows else company.products if company else ()
     work = Work(
         num_inputs=code.num_arguments,
-        num_outputs=len(step.outputs) + (len(company.products) if company else 0),
+        num_outputs=sum(r is not None for r in results) + len(products),
         tiles=tiles,
         threads=threads,
-        packed_bytes=code.weights.bytes + (beside.packed_bytes if beside else 0),
+        packed_bytes=code.weights.bytes
+        + (beside.packed_bytes if beside else 0)
+        + (passing.parts_bytes(tiles) if passing else 0),
         scratch_bytes=max(code.scratch_bytes, beside.scratch_bytes if beside else 0),
         prepare=prepare,
         tile=tile,
         length=length,
-        length_of=length_of,
-        grown_results=tuple(grown),
+        length_of=_length_of(step, windows, results),
+        grown_results=tuple(_grown(step, results)),
+        finish=finish,
         jobs=beside.jobs(code.weights.bytes) if beside else None,
     )
     emit_handler(module, work)
     return module
+
+
+def _length_of(
+    step: Step, windows: Windows | None, results: Sequence[int | None]
+) -> tuple[int, bool, int] | None:
+    """What tells the number of steps (`Work`); `results` are those with a buffer, by number."""
+    if windows is not None and windows.batch_major:
+        source = windows.sources[0]
+        assert source is not None
+        return source.argument, False, 1
+    carried = step.num_consts + step.num_carry
+    if len(step.inputs) > carried:
+        return carried, False, 0
+    ys = [r for r in results[step.num_carry :] if r is not None]
+    return (ys[0], True, 0) if ys else None
+
+
+def _grown(step: Step, results: Sequence[int | None]) -> Iterator[tuple[int, int]]:
+    """The results that grow with the steps, and their bytes for each."""
+    for k, result in list(enumerate(results))[step.num_carry :]:
+        place = step.outputs[k]
+        if result is not None:
+            size = place.width * memory.size(place.dtype) * (step.rows if place.by_row else 1)
+            yield result, size

@@ -26,6 +26,7 @@ from recurrax.loop.native.emit import (
 )
 from recurrax.loop.native.kernel import scheduled, tile_rows
 from recurrax.loop.native.lower import Step
+from recurrax.loop.native.microkernel import widest
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.tile import TileCode
 
@@ -40,7 +41,8 @@ def build_step(step: Step, target: Target) -> ir.Module:
     """
     module = Module("step", target, repeatable=step.looks_for_equals)
     rows = tile_rows(step, target, threads=1)
-    code = TileCode(module, scheduled(step, target), target, reverse=False, rows=rows)
+    panels = widest(target.registers, rows)
+    code = TileCode(module, scheduled(step, target), target, reverse=False, widest=panels)
     last = (step.rows - 1) // rows * rows
     whole = code.emit(rows) if last else None
     rest = code.emit(step.rows - last) if step.rows - last != rows or not whole else whole

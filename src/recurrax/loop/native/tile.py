@@ -29,25 +29,23 @@ from recurrax.loop.native.microkernel import (
     block_for,
     emit_product,
     even,
-    widest,
 )
 from recurrax.loop.native.rows import Row
 from recurrax.loop.native.schedule import Product, Schedule, Slot, stripped
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.weights import Weights
-from recurrax.loop.native.windows import TileWindows, Window, Windows
-from recurrax.loop.native.windows import copy as copy_window
 from recurrax.loop.native.work import announce, await_step
 
 _LARGEST_FETCH = 8192
 
 
 class TileCode:
-    """Emits the tile functions of one step into a module, for tiles of up to `rows` rows.
+    """Emits the tile functions of one step into a module.
 
-    Weights of up to `in_place` bytes are read where they lie, if they lie well; others are packed.
-    Where `company` goes alongside, the tile waits for what leads it, and tells what trails it.
-    `scratch_bytes` of memory are needed for each tile at work, besides the packed `weights`.
+    Panels of weights are up to `widest` vectors wide; weights of up to `in_place` bytes are read
+    where they lie, if they lie well. Where `company` goes alongside, the tile waits for what leads
+    it, and tells what trails it. `scratch_bytes` of memory are needed for each tile at work,
+    besides the packed `weights`.
     """
 
     def __init__(
@@ -56,9 +54,8 @@ class TileCode:
         schedule: Schedule,
         target: Target,
         reverse: bool,
-        rows: int,
+        widest: int,
         in_place: int = 0,
-        windows: Windows | None = None,
         company: Company | None = None,
     ):
         self.module = module
@@ -66,29 +63,29 @@ class TileCode:
         self.step = schedule.step
         self.target = target
         self.reverse = reverse
-        self.windows = windows
         self.company = company
-        more = windows or company
-        self.num_arguments = more.num_arguments if more else len(schedule.step.inputs)
-        # A window has more rows than a step.
-        most = block_for(target.registers).vectors if windows else widest(target.registers, rows)
-        self.weights = Weights(module, schedule.lanes, most, in_place)
+        self.num_arguments = company.num_arguments if company else len(schedule.step.inputs)
+        self.weights = Weights(module, schedule.lanes, widest, in_place)
         self.scratch_bytes = 0
         self.carries_in_place = carries_in_place(schedule)
         self._products: dict[Shape, ir.Function] = {}
         for product in schedule.products:
             self.weights.add(product.weight, product.result.kind)
-        for source in windows.sources if windows else ():
-            if source.weight is not None:
-                self.weights.add(source.weight, memory.REGISTER[source.place.dtype])
 
     def emit(self, rows: int) -> ir.Function:
         """`void tile(buffers, scratch, packed, first_row, length)` for `rows` rows."""
         arguments = [pointer, pointer, pointer, i64, i64]
         made, b = function(self.module, f"tile{rows}", void, arguments)
-        _Tile(self, made, b, rows).emit()
+        self.tile(made, b, rows).emit()
         b.ret_void()
         return made
+
+    def tile(self, made: ir.Function, b: Builder, rows: int) -> "Tile":
+        return Tile(self, made, b, rows)
+
+    def buffer(self, result: int) -> int | None:
+        """The number of the buffer of a result of the step, if it has one."""
+        return self.num_arguments + result
 
     def product(self, shape: Shape) -> ir.Function:
         if shape not in self._products:
@@ -97,7 +94,7 @@ class TileCode:
         return self._products[shape]
 
 
-class _Tile:
+class Tile:
     """One tile function while it is emitted."""
 
     def __init__(self, code: TileCode, made: ir.Function, b: Builder, rows: int):
@@ -109,23 +106,22 @@ class _Tile:
         self.buffers, self.scratch, self.packed, self.first_row, self.length = made.args
         led = {p.left: p.result for p in code.company.leading} if code.company else {}
         self.inputs = [self._buffer(led.get(k, k)) for k in range(code.num_arguments)]
-        self.outputs = [self._buffer(code.num_arguments + k) for k in range(len(self.step.outputs))]
+        self.outputs = [self._buffer(code.buffer(k)) for k in range(len(self.step.outputs))]
         self._size = 0
         self._scratch_at = [self._room(*slot) for slot in self.schedule.scratch]
         self._carry_at, self._carry_size = self._carry_layout()
-        self._windows = code.windows and TileWindows(code.windows, self.step, rows, self._take)
-        self._now = self._next = self._time = self._in_window = None
+        self._now = self._next = self._time = None
         self._bases: dict[tuple[str, int], Register] = {}
 
-    def _buffer(self, k: int) -> Register:
-        return load_pointer(self.b, self.buffers, k)
+    def _buffer(self, k: int | None) -> Register:
+        return None if k is None else load_pointer(self.b, self.buffers, k)
 
     def _room(self, width: int, dtype: str, one_row: bool) -> int:
         """Take scratch memory; returns where it begins."""
         rows = 1 if one_row else self.rows
-        return self._take(rows * self.schedule.padded(width) * memory.size(dtype))
+        return self.take(rows * self.schedule.padded(width) * memory.size(dtype))
 
-    def _take(self, size: int) -> int:
+    def take(self, size: int) -> int:
         start = self._size
         self._size += aligned(size)
         return start
@@ -164,18 +160,17 @@ class _Tile:
         for k in range(self.step.num_carry):
             self._copy_carry(k, self.inputs[self.step.num_consts + k], first, inwards=True)
 
-        begin = [first, second]
-        if self._windows is None:
-            last, _ = loop(b, 0, self.length, 1, begin, self._step)
-        else:
-            last, _ = loop(b, 0, self.length, self._windows.steps, begin, self._some_steps)
+        last, _ = self.all_steps([first, second])
         for k in range(self.step.num_carry):
             self._copy_carry(k, self.outputs[k], last, inwards=False)
 
-    def _step(self, i: Register, carried: list[Register]) -> list[Register]:
+    def all_steps(self, begin: list[Register]) -> list[Register]:
+        return loop(self.b, 0, self.length, 1, begin, self.one_step)
+
+    def one_step(self, i: Register, carried: list[Register]) -> list[Register]:
         """The `i`th step to run."""
         self._now, self._next = carried
-        self._time = self._time_of(i)
+        self._time = self.time_of(i)
         company = self.code.company
         if company and company.leading:
             await_step(self.b, self.buffers, self.scratch, i)
@@ -184,70 +179,11 @@ class _Tile:
             announce(self.b, self.buffers, self.b.add(i, integer(1)))
         return [self._next, self._now]
 
-    def _time_of(self, i: Register) -> Register:
+    def time_of(self, i: Register) -> Register:
         """Where along time the `i`th step to run stands."""
         return self.b.sub(self.b.sub(self.length, integer(1)), i) if self.code.reverse else i
 
-    def _some_steps(self, first: Register, carried: list[Register]) -> list[Register]:
-        """As many steps as a window holds, from `first` on."""
-        b, windows = self.b, self._windows
-        assert windows is not None
-        left, most = b.sub(self.length, first), integer(windows.steps)
-        count = b.select(b.icmp_signed("<", left, most), left, most)
-
-        def copy(window: Window, array: Register, inwards: bool) -> None:
-            lanes = self.schedule.lanes
-            copy_window(b, window, self.scratch, array, row_at, count, lanes, inwards=inwards)
-
-        def row_at(r: Register, s: Register) -> Register:
-            return b.add(
-                b.mul(b.add(self.first_row, r), self.length), self._time_of(b.add(first, s))
-            )
-
-        def step(k: Register, carried: list[Register]) -> list[Register]:
-            self._in_window = k
-            return self._step(b.add(first, k), carried)
-
-        for argument, window in windows.arguments.items():
-            copy(window, self.inputs[argument], True)
-        for product in windows.products():
-            self._multiply(*product, count)
-        carried = loop(b, 0, count, 1, carried, step)
-        for window, array in zip(windows.ys, self.outputs[self.step.num_carry :], strict=True):
-            copy(window, array, False)
-        return carried
-
-    def _multiply(self, weight: Weight, source: Window, target: Window, count: Register) -> None:
-        """Multiply `count` steps of a window with a weight: whole windows at once.
-
-        What the last window has beyond them is left from the one before, and nobody reads it.
-        """
-        b, windows = self.b, self._windows
-        assert windows is not None
-        most = windows.steps
-        kind, block = memory.REGISTER[source.place.dtype], block_for(self.code.target.registers)
-        panels = self._panels(weight, kind)
-
-        def some(k: Register, steps: int) -> None:
-            shape = Shape(
-                blocks=even(steps * self.rows, block.rows),
-                kind=kind,
-                operand=Operand.by_rows(source.place.width),
-                result_stride=target.place.width,
-                addends=(),
-                layout=self.code.weights.layout(weight, kind),
-            )
-            ends = [window.at(b, self.scratch, k) for window in (source, target)]
-            b.call(self.code.product(shape), [ends[0], panels, ends[1], i1(False)])
-
-        with b.if_else(b.icmp_signed("==", count, integer(most))) as (whole, rest):
-            with whole:
-                some(integer(0), most)
-            with rest:
-                size = 1 if self.rows >= block.rows else most
-                loop(b, 0, count, size, [], lambda k, _: some(k, size))
-
-    def _panels(self, weight: Weight, kind: str) -> Register:
+    def panels(self, weight: Weight, kind: str) -> Register:
         if self.code.weights.stays(weight, kind):
             return self._within(self.inputs[weight.index], weight.dtype, integer(weight.offset))
         return at(self.b, self.packed, i8, self.code.weights.packed[weight, kind].offset)
@@ -278,11 +214,11 @@ class _Tile:
 
         It is asked for in the last level, whose work is in registers and leaves memory idle.
         """
-        if self._windows is not None:
-            return
         b = self.b
         found = {(s.space, s.index): s for s in self._slots() if s.space in ("xs", "ys")}
         for slot in found.values():
+            if self.window_base(slot) is not None:
+                continue
             places = self.step.inputs if slot.space == "xs" else self.step.outputs
             place = places[slot.index]
             size = place.width * memory.size(place.dtype)
@@ -319,11 +255,10 @@ class _Tile:
             case "const":
                 start = b.mul(self.first_row, integer(slot.stride))
                 return self._within(self.inputs[slot.index], slot.dtype, start)
+        in_window = self.window_base(slot)
+        if in_window is not None:
+            return in_window
         is_input = slot.space == "xs"
-        if self._windows is not None:
-            k = slot.index - self.step.num_carry - (self.step.num_consts if is_input else 0)
-            window = (self._windows.xs if is_input else self._windows.ys)[k]
-            return window.at(b, self.scratch, self._in_window)
         place = (self.step.inputs if is_input else self.step.outputs)[slot.index]
         buffer = (self.inputs if is_input else self.outputs)[slot.index]
         if place.by_row:
@@ -334,6 +269,10 @@ class _Tile:
         if is_input:
             return base
         return b.select(self._is_first, base, self._nowhere)
+
+    def window_base(self, slot: Slot) -> Register | None:
+        """Where the first row lies of an x or y that passes through a window."""
+        del slot
 
     def _within(self, buffer: Register, dtype: str, start: Register) -> Register:
         return at(self.b, buffer, memory.stored_type(dtype), start)
@@ -350,7 +289,7 @@ class _Tile:
     def _product(self, product: Product) -> None:
         b = self.b
         weight, kind = product.weight, product.result.kind
-        panels = self._panels(weight, kind)
+        panels = self.panels(weight, kind)
         operand, operand_slot = self._operand(product.operand)
         result, result_slot = self._operand(product.result)
         addends = [self._operand(a) for a in product.addends]

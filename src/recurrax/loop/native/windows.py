@@ -8,16 +8,22 @@ leave through windows likewise.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from recurrax.loop.native import memory
 from recurrax.loop.native.emit import Builder, Register, at, i8, integer, loop
 from recurrax.loop.native.graph import Weight
+from recurrax.loop.native.jobs import Gathered, Multiplied
 from recurrax.loop.native.lower import Place, Step
-from recurrax.loop.native.memory import Lanes
+from recurrax.loop.native.memory import SPILLED, Lanes
+from recurrax.loop.native.schedule import Schedule
 
 _ROWS = 128  # that a product needs to run at its peak
 _BYTES = 1 << 20  # half of a second-level cache
+# Windows between products: rows that they hold at most, and bytes of all that is read or added up
+# for each. Found by measurement: with twice as many, products run as fast outside the loop.
+_MOST_ROWS = 200
+_LARGEST = 3 << 19
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +37,21 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """`steps` pass through at a time; `sources` are those of the loop's xs, one for each."""
+    """`steps` pass through at a time.
+
+    `sources` are those of the loop's xs, one for each; None where the loop reads the x where it
+    lies. Where `batch_major`, all arguments with a time axis and all results begin with (batch,
+    time), and all pass. Else they begin with (time, batch), and of the ys only the `hidden` pass,
+    which nobody but the products `trailing` the loop reads: they have no buffer, though products
+    are told of buffers as if all ys had one (`jobs.py`).
+    """
 
     steps: int
-    sources: tuple[Source, ...]
+    sources: tuple[Source | None, ...]
     num_arguments: int
+    batch_major: bool = True
+    hidden: tuple[int, ...] = ()
+    trailing: tuple[Gathered | Multiplied, ...] = ()
 
 
 def steps_for(step: Step, sources: Sequence[Source], rows: int, length: int) -> int:
@@ -44,6 +60,36 @@ def steps_for(step: Step, sources: Sequence[Source], rows: int, length: int) -> 
     places = (*arguments.values(), *_xs(step), *_ys(step))
     size = rows * sum(place.width * memory.size(place.dtype) for place in places)
     return max(1, min(-(-_ROWS // rows), _BYTES // size, length))
+
+
+def steps_between(
+    schedule: Schedule,
+    sources: Sequence[Source | None],
+    hidden: Sequence[int],
+    trailing: Sequence[Gathered | Multiplied],
+    rows: int,
+    length: int,
+) -> int | None:
+    """Steps that a window holds between the products before a loop and after it.
+
+    None where they would not all stay in the cache, or the loop is too short. If one number of
+    steps can, it divides all.
+    """
+    weights = {p.weight for p in schedule.products}
+    weights |= {s.weight for s in sources if s is not None and s.weight is not None}
+    weights |= {p.weight for p in trailing if isinstance(p, Multiplied)}
+    used = sum(w.inputs * w.outputs * memory.size(w.dtype) for w in weights)
+    for p in trailing:
+        if isinstance(p, Gathered):
+            used += p.problem.left * p.problem.right * memory.size(SPILLED[p.problem.kind])
+    few, most = -(-_ROWS // rows), max(_MOST_ROWS // rows, 1)
+    led = [x for x, s in zip(_xs(schedule.step), sources, strict=True) if s is not None]
+    led += [s.place for s in sources if s is not None]
+    passing = (*led, *(_ys(schedule.step)[k] for k in hidden))
+    windows = most * rows * sum(p.width * memory.size(p.dtype) for p in passing)
+    if used > _LARGEST or windows > _BYTES or length < few:
+        return None
+    return next((n for n in range(most, few - 1, -1) if length % n == 0), most)
 
 
 def _xs(step: Step) -> tuple[Place, ...]:
@@ -69,37 +115,6 @@ class Window:
     def at(self, b: Builder, scratch: Register, k: Register) -> Register:
         """The first row of its `k`th step."""
         return at(b, scratch, i8, self.start, b.mul(k, integer(self.step_bytes)))
-
-
-class TileWindows:
-    """The windows of one tile function; `room(bytes)` takes scratch memory for them.
-
-    `arguments` are those that go in, by number; `xs` is what the loop reads, `ys` what it writes.
-    """
-
-    def __init__(self, windows: Windows, step: Step, rows: int, room: Callable[[int], int]):
-        self.steps = windows.steps
-        self.sources = windows.sources
-
-        def window(place: Place) -> Window:
-            size = windows.steps * rows * place.width * memory.size(place.dtype)
-            return Window(room(size), place, rows)
-
-        self.arguments: dict[int, Window] = {}
-        for source in windows.sources:
-            if source.argument not in self.arguments:
-                self.arguments[source.argument] = window(source.place)
-        self.xs = [
-            self.arguments[source.argument] if source.weight is None else window(place)
-            for source, place in zip(windows.sources, _xs(step), strict=True)
-        ]
-        self.ys = [window(place) for place in _ys(step)]
-
-    def products(self) -> Iterator[tuple[Weight, Window, Window]]:
-        """What is multiplied: a weight, the window of its argument, and that of the result."""
-        for source, window in zip(self.sources, self.xs, strict=True):
-            if source.weight is not None:
-                yield source.weight, self.arguments[source.argument], window
 
 
 def copy(

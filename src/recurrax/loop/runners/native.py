@@ -11,12 +11,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from recurrax.loop.body import Body, Feed, Gathered, Multiplied
-from recurrax.loop.native import ffi, jobs
+from recurrax.loop.body import Body, Feed, Products
+from recurrax.loop.native import ffi
 from recurrax.loop.native.adding_up import Sums, build_sums
 from recurrax.loop.native.effort import check_effort
 from recurrax.loop.native.gathering import Problem, build_gather
-from recurrax.loop.native.graph import Weight
 from recurrax.loop.native.in_place import in_place
 from recurrax.loop.native.kernel import (
     build_loop,
@@ -34,11 +33,11 @@ from recurrax.loop.native.target import Target, host
 from recurrax.loop.native.unsupported import Unsupported
 from recurrax.loop.native.windows import Source, Windows, steps_for
 from recurrax.loop.runners import xla
+from recurrax.loop.runners.accompanied import KINDS, accompanied, weight_of
 
 log = logging.getLogger(__name__)
 # Floating point operations of a product that pay for waking another thread.
 _WORTH_SHARING = 20e6
-_KINDS = {"float32": "f32", "float64": "f64"}
 
 
 def refusal(body: Body, consts, carry, xs, length: int) -> str | None:
@@ -108,120 +107,28 @@ def run_accompanied(
     consts: Sequence[Array],
     carry: Sequence[Array],
     xs: Sequence[Array],
-    others: Sequence[Array],
-    leaders: Sequence[Multiplied],
-    trailers: Sequence[Gathered | Multiplied],
+    products: Products,
     *,
     length: int,
     reverse: bool,
 ) -> list[Array] | None:
-    """Run `body` on one thread; others make what leads it and what trails it (`body.py`).
+    """Run `body`, and the products before and after it, as one kernel (`accompanied.py`).
 
     Returns:
-        The last carry, the ys and what trails; None where this runner does not do all at once.
+        The last carry, the ys that are not hidden and what trails; None if there is no such kernel.
     """
-    target, threads = host(), thread_count()
-    how = {"length": length, "reverse": reverse}
-    found = company_of(body, xs, others, leaders, trailers, target, threads, **how)
+    step, target, threads = _lowered(body), host(), thread_count()
+    found = accompanied(step, body, xs, products, target, threads, length=length, reverse=reverse)
     if found is None:
         return None
-    company, shapes = found
-    step = _lowered(body)
-    name = fingerprint(step.described(), reverse, company, target, threads)
+    windows, company = found.windows, found.company
+    fixed_length = None if xs else length
+    name = fingerprint(step.described(), reverse, fixed_length, windows, company, target, threads)
     build = functools.partial(build_loop, step, target, reverse, length, threads)
-    ensure(name, target, lambda: build(company=company))
-    call = jax.ffi.ffi_call(name, shapes, vmap_method="sequential")
-    results = list(call(*consts, *carry, *xs, *others))
-    first = len(results) - len(company.products)
-    return results[:first] + results[first + len(leaders) :]
-
-
-def company_of(
-    body: Body,
-    xs: Sequence[Any],
-    others: Sequence[Any],
-    leaders: Sequence[Multiplied],
-    trailers: Sequence[Gathered | Multiplied],
-    target: Target,
-    threads: int,
-    *,
-    length: int,
-    reverse: bool,
-) -> tuple[jobs.Company, list[jax.ShapeDtypeStruct]] | None:
-    """What goes alongside a loop, and the results of a kernel that does it: those of the loop, what
-    leads it, what trails it. None where the loop does not leave a thread free, or is too short, or
-    a product does not suit windows."""
-    step, ins, outs = _lowered(body), body.jaxpr.in_avals, body.jaxpr.out_avals
-    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in outs[: body.num_carry]]
-    shapes += [jax.ShapeDtypeStruct((length, *a.shape), a.dtype) for a in outs[body.num_carry :]]
-    products = *leaders, *trailers
-    stacks = [*xs, *shapes[body.num_carry :], *others]
-    alone = -(-step.rows // tile_rows(step, target, threads)) < 2 <= threads
-    if not (alone and jobs.pays(length)) or any(0 in a.shape for a in (*ins, *outs, *others)):
-        return None
-    if any(place.order for place in (*step.inputs, *step.outputs)):
-        return None
-    if not all(_can_accompany(p, stacks, length) for p in products):
-        return None
-    first_y = body.first_x + len(xs)
-    num_arguments, num_results = first_y + len(others), len(shapes)
-    ys = range(num_arguments + body.num_carry, num_arguments + num_results)
-    numbers = [*range(body.first_x, first_y), *ys, *range(first_y, num_arguments)]
-    shapes += [_product_shape(p, stacks) for p in products]
-    results = iter(range(num_arguments + num_results, num_arguments + len(shapes)))
-    leading = tuple(_multiplied(p, stacks, numbers, next(results)) for p in leaders)
-    trailing = tuple(_job(p, stacks, numbers, next(results)) for p in trailers)
-    return jobs.Company(length, reverse, num_arguments, leading, trailing), shapes
-
-
-def _can_accompany(product: Gathered | Multiplied, stacks: Sequence[Any], length: int) -> bool:
-    """Whether a product may be made by windows of steps."""
-    left = stacks[product.left]
-    other = stacks[product.right if isinstance(product, Gathered) else product.weight]
-    if not _serves(left, other) or left.shape[0] != length:
-        return False
-    kind, rows = _KINDS[left.dtype.name], left.size // left.shape[-1]
-    if isinstance(product, Multiplied):
-        inputs, outputs = other.shape
-        return rows == length and jobs.fits(inputs, outputs, kind)
-    alike = rows == other.size // other.shape[-1] == length
-    return alike and jobs.fits(left.shape[-1], product.width, kind)
-
-
-def _job(
-    product: Gathered | Multiplied, stacks: Sequence[Any], numbers: Sequence[int], result: int
-) -> jobs.Gathered | jobs.Multiplied:
-    """What the compiler hears of a product: buffers instead of stacks."""
-    if isinstance(product, Multiplied):
-        return _multiplied(product, stacks, numbers, result)
-    left, width = stacks[product.left], stacks[product.right].shape[-1]
-    kind = _KINDS[left.dtype.name]
-    rows, features = left.shape[0], left.shape[-1]
-    problem = Problem(rows, features, product.width, kind, product.start, width)
-    return jobs.Gathered(problem, numbers[product.left], numbers[product.right], result)
-
-
-def _multiplied(
-    product: Multiplied, stacks: Sequence[Any], numbers: Sequence[int], result: int
-) -> jobs.Multiplied:
-    weight = _weight(stacks[product.weight], numbers[product.weight], product.transposed)
-    kind = _KINDS[stacks[product.left].dtype.name]
-    return jobs.Multiplied(weight, kind, numbers[product.left], result)
-
-
-def _weight(array: Any, number: int, transposed: bool) -> Weight:
-    """The argument `number` as a weight: (k, n), or (n, k) where `transposed`."""
-    k, n = array.shape[::-1] if transposed else array.shape
-    strides = (1, k) if transposed else (n, 1)
-    return Weight(number, array.dtype.name, 0, k, n, *strides)
-
-
-def _product_shape(product: Gathered | Multiplied, stacks: Sequence[Any]) -> jax.ShapeDtypeStruct:
-    left = stacks[product.left]
-    if isinstance(product, Gathered):
-        return jax.ShapeDtypeStruct((left.shape[-1], product.width), left.dtype)
-    outputs = stacks[product.weight].shape[0 if product.transposed else 1]
-    return jax.ShapeDtypeStruct((*left.shape[:-1], outputs), left.dtype)
+    ensure(name, target, lambda: build(windows, company))
+    call = jax.ffi.ffi_call(name, found.shapes, vmap_method="sequential")
+    results = call(*consts, *carry, *xs, *products.others)
+    return [results[k] for k in found.returned]
 
 
 def _layout(place: Place, ndim: int, timed: bool) -> tuple[int, ...]:
@@ -275,7 +182,7 @@ def _sources(feeds: Sequence[Feed], start: int) -> tuple[list[Array], tuple[Sour
     for feed in feeds:
         array, weight = feed.array, None
         if feed.weight is not None:
-            weight = _weight(feed.weight, numbers[id(feed.weight)], feed.transposed)
+            weight = weight_of(feed.weight, numbers[id(feed.weight)], feed.transposed)
         place = Place(math.prod(array.shape[2:]), array.dtype.name, True)
         sources.append(Source(numbers[id(array)], place, weight))
     return arrays, tuple(sources)
@@ -297,7 +204,7 @@ def _serves_feed(feed: Feed, x: Any) -> bool:
     """Whether a kernel makes `x`, one step of an input of the loop, from `feed`."""
     if feed.weight is None:
         return True
-    known = feed.array.dtype == feed.weight.dtype == x.dtype and x.dtype.name in _KINDS
+    known = feed.array.dtype == feed.weight.dtype == x.dtype and x.dtype.name in KINDS
     return known and feed.array.ndim == 3 and x.ndim == 2
 
 
@@ -351,7 +258,7 @@ def gather(a: Array, dz: Array, start: int, width: int, *, precision=None) -> Ar
     if not _serves(a, dz):
         return xla.gather(a, dz, start, width, precision=precision)
     rows = math.prod(a.shape[:-1])
-    kind = _KINDS[a.dtype.name]
+    kind = KINDS[a.dtype.name]
     problem = Problem(rows, a.shape[-1], width, kind, start, dz.shape[-1])
     shape = jax.ShapeDtypeStruct((a.shape[-1], width), a.dtype)
     return _call_product(build_gather, problem, shape, a, dz)
@@ -365,7 +272,7 @@ def product(a: Array, w: Array, *, precision=None) -> Array:
     if not _serves(a, w):
         return xla.product(a, w, precision=precision)
     rows = math.prod(a.shape[:-1])
-    problem = Multiplication(rows, a.shape[-1], w.shape[1], _KINDS[a.dtype.name])
+    problem = Multiplication(rows, a.shape[-1], w.shape[1], KINDS[a.dtype.name])
     # Of the shape that the loop reads: XLA copies what a loop is to write over if a reshape
     # stands between.
     shape = jax.ShapeDtypeStruct((*a.shape[:-1], w.shape[1]), a.dtype)
@@ -379,7 +286,7 @@ def add_up(index: Array, dz: Array, *, count: int) -> Array:
     """
     if not _serves(dz, dz) or count == 0:
         return xla.add_up(index, dz, count=count)
-    problem = Sums(math.prod(dz.shape[:-1]), dz.shape[-1], count, _KINDS[dz.dtype.name])
+    problem = Sums(math.prod(dz.shape[:-1]), dz.shape[-1], count, KINDS[dz.dtype.name])
     shape = jax.ShapeDtypeStruct((problem.parts, count, problem.columns), dz.dtype)
     sums = _call_product(build_sums, problem, shape, index.astype(jnp.int32), dz)
     return sums.sum(axis=0) if problem.parts > 1 else sums[0]
@@ -387,7 +294,7 @@ def add_up(index: Array, dz: Array, *, count: int) -> Array:
 
 def _serves(a: Any, b: Any) -> bool:
     """Whether a product of these goes through a kernel of our own."""
-    known = a.dtype.name in _KINDS and a.dtype == b.dtype and 0 not in (*a.shape, *b.shape)
+    known = a.dtype.name in KINDS and a.dtype == b.dtype and 0 not in (*a.shape, *b.shape)
     return known and _platform_refusal() is None
 
 
