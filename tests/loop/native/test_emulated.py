@@ -90,9 +90,11 @@ def test_values_and_gradients_of_an_lstm(dtype, units, batch, threads, target):
         assert native.taken == 2
 
 
-def test_products_go_alongside_a_loop_of_one_row():
+@pytest.mark.parametrize("batch", [1, 9])
+def test_products_go_with_a_loop(batch):
+    """Alongside that of one row, a window of steps at a time where there are more."""
     w = {"kernel": draw(1, 3, 20), "recurrent": draw(2, 5, 20, scale=0.3), "bias": draw(3, 20)}
-    init, xs = (draw(4, 1, 5), draw(5, 1, 5)), draw(6, 39, 1, 3)
+    init, xs = (draw(4, batch, 5), draw(5, batch, 5)), draw(6, 39, batch, 3)
 
     def loss(w, init, xs):
         return sum(jnp.sin(y).sum() for y in jax.tree.leaves(recurrax.scan(lstm(w), init, xs)))
