@@ -30,7 +30,7 @@ class LearningRateScheduler(Callback):
         rate = self.schedule(epoch, rate) if both else self.schedule(epoch)
         try:
             rate = float(rate)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(
                 f"The schedule must return a number, but for epoch {epoch} it returned {rate!r}."
             ) from error

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from recurrax.training.callbacks.monitor import (
     MonitorCallback,
     learning_rate_of,
@@ -62,7 +64,8 @@ class ReduceLROnPlateau(MonitorCallback):
             self.best, self.wait = value, 0
         elif self.cooldown_counter <= 0:
             self.wait += 1
-            if self.wait >= self.patience and rate > self.min_lr:
+            # The optimizer keeps its rate in float32, where min_lr may be a little more.
+            if self.wait >= self.patience and rate > np.float32(self.min_lr):
                 rate = max(rate * self.factor, self.min_lr)
                 self.model.optimizer.learning_rate = rate
                 if self.verbose:

@@ -200,6 +200,10 @@ class Rounds:
         """Batches in an epoch; None where nobody knows."""
         return self.steps if self.steps is not None else self.source.num_batches
 
+    def begin_anew(self) -> None:
+        """Let the next epoch start at the beginning of data that can be gone through again."""
+        self._open = None
+
     def epoch(self) -> Iterator[Batch]:
         """The batches of the next epoch."""
         if self.steps is None:

@@ -32,6 +32,8 @@ class AUC(Metric):
         from_logits: predictions are scores before the sigmoid.
     """
 
+    direction = "up"
+
     def __init__(
         self,
         num_thresholds: int = 200,

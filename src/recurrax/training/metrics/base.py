@@ -24,7 +24,13 @@ class Metric:
     Args:
         dtype: data type of the state; the default floating-point type.
         name: shown in the bar and the history.
+
+    Attributes:
+        direction: "up" where a larger result is better, "down" where a smaller one is, None where
+            nobody said; callbacks that look for the best result go by it.
     """
+
+    direction: str | None = None
 
     def __init__(self, dtype: Any = None, name: str | None = None) -> None:
         self.name = name or auto_name(snake_case(type(self).__name__))

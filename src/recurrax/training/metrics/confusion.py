@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -60,8 +61,17 @@ def counts(
     if label_weights is not None:
         weight = weight * jnp.asarray(label_weights, y_pred.dtype)
     if top_k is not None:
-        kth = jnp.sort(y_pred, axis=-1)[..., -top_k, None]
-        y_pred = jnp.where(y_pred >= kth, y_pred, _BELOW_ALL)
+        classes = y_pred.shape[-1]
+        if top_k > classes:
+            raise ValueError(
+                f"top_k={top_k} needs at least as many classes, but there are {classes}."
+            )
+        # Of classes that are as probable, the first counts.
+        places = jax.lax.top_k(y_pred, top_k)[1]
+        called = jnp.put_along_axis(
+            jnp.zeros(y_pred.shape, bool), places, True, axis=-1, inplace=False
+        )
+        y_pred = jnp.where(called, y_pred, _BELOW_ALL)
     if class_id is not None:
         if y_pred.ndim == 1:
             raise ValueError(
@@ -106,6 +116,7 @@ class TruePositives(_Count):
     """How many positives are called positive."""
 
     which = 0
+    direction = "up"
 
 
 @serializable("keras.metrics")
@@ -113,6 +124,7 @@ class FalsePositives(_Count):
     """How many negatives are called positive."""
 
     which = 1
+    direction = "down"
 
 
 @serializable("keras.metrics")
@@ -120,6 +132,7 @@ class TrueNegatives(_Count):
     """How many negatives are called negative."""
 
     which = 2
+    direction = "up"
 
 
 @serializable("keras.metrics")
@@ -127,9 +140,11 @@ class FalseNegatives(_Count):
     """How many positives are called negative."""
 
     which = 3
+    direction = "down"
 
 
 class _Share(Metric):
+    direction = "up"
     wrong_name: str
     wrong: int
 
@@ -200,6 +215,7 @@ class Recall(_Share):
 class _Best(Metric):
     """The best of one share where another one is at least `value`, over even thresholds."""
 
+    direction = "up"
     argument: str
 
     def __init__(

@@ -20,6 +20,8 @@ class R2Score(Metric):
         num_regressors: adjusts for so many independent regressors where above 0.
     """
 
+    direction = "up"
+
     def __init__(
         self,
         class_aggregation: str | None = "uniform_average",

@@ -32,11 +32,12 @@ def _samplewise(
     return values, weight
 
 
-def _masked(weight: Any, mask: Any, dtype: Any) -> Array:
+def masked(weight: Any, mask: Any, dtype: Any) -> Array:
+    """Sample weights, 1 where there are none, and 0 where the mask leaves an entry out."""
     kept = jnp.asarray(mask).astype(dtype)
     if weight is None:
         return kept
-    weight = jnp.asarray(weight).astype(dtype)
+    kept, weight = same_rank(kept, jnp.asarray(weight).astype(dtype))
     return weight.reshape(weight.shape + (1,) * (kept.ndim - weight.ndim)) * kept
 
 
@@ -101,7 +102,7 @@ class FunctionMetric(Mean):
     ) -> None:
         mask = get_mask(y_pred)
         if mask is not None:
-            sample_weight = _masked(sample_weight, mask, self.dtype)
+            sample_weight = masked(sample_weight, mask, self.dtype)
         self.add(self.values(y_true, as_float(y_pred)), sample_weight)
 
     def get_config(self) -> dict[str, Any]:

@@ -360,7 +360,7 @@ class Optimizer:
             ]
             new, accumulated, slots = jax.lax.cond(
                 (iteration + 1) % every == 0,
-                lambda: self._accumulated_step(total, slots, old, step),
+                lambda: self._accumulated_step(grads, total, slots, old, step),
                 lambda: (old, total, list(slots)),
             )
         else:
@@ -393,8 +393,11 @@ class Optimizer:
             start += len(group)
         return parts
 
-    def _accumulated_step(self, total: list[Any], slots: Any, old: list[Any], step: Step) -> Any:
-        mean = [t / self.gradient_accumulation_steps for t in total]
+    def _accumulated_step(
+        self, grads: list[Any], total: list[Any], slots: Any, old: list[Any], step: Step
+    ) -> Any:
+        every = self.gradient_accumulation_steps
+        mean = [None if g is None else t / every for g, t in zip(grads, total, strict=True)]
         new, slots = self._one_step(mean, slots, old, step)
         return new, [jnp.zeros_like(t) for t in total], slots
 
