@@ -72,6 +72,15 @@ class Constant(Initializer):
         self.value = value
 
     def __call__(self, shape: Shape, dtype: Any = None) -> Array:
+        try:
+            fits = np.broadcast_shapes(np.shape(self.value), tuple(shape)) == tuple(shape)
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"Constant holds an array of shape {np.shape(self.value)}, but the weight has "
+                f"shape {tuple(shape)}: give an array of that shape, or one number."
+            )
         return _array(self.value, shape, dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -105,6 +114,10 @@ class RandomInitializer(Initializer):
     """
 
     def __init__(self, seed: int | SeedGenerator | None = None) -> None:
+        if not isinstance(seed, int | np.integer | SeedGenerator | None):
+            raise ValueError(
+                f"seed must be an integer, a SeedGenerator or None, but it is {seed!r}."
+            )
         self._init_seed = seed
         self.seed = make_default_seed() if seed is None else seed
 

@@ -39,6 +39,11 @@ def clone_model(
             no layer, `input_tensors` do not fit, or the model is not one whose layers can be
             replaced.
     """
+    if not isinstance(model, Layer):
+        raise ValueError(f"clone_model expected a model, but got {model!r:.80}.")
+    for name, function in (("clone_function", clone_function), ("call_function", call_function)):
+        if function is not None and not callable(function):
+            raise ValueError(f"{name} must be a function of a layer, but it is {function!r}.")
     if input_tensors is clone_function is call_function is None and not recursive:
         twin = cloning.twin(model)
         if model.built and not twin.built:

@@ -26,6 +26,8 @@ class CSVLogger(Callback):
         self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False
     ) -> None:
         super().__init__()
+        if not isinstance(separator, str) or len(separator) != 1:
+            raise ValueError(f"separator must be one character, but it is {separator!r}.")
         self.filename = os.fspath(filename)
         self.separator = separator
         self.append = append
@@ -34,6 +36,7 @@ class CSVLogger(Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         path = Path(self.filename)
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._names = []
         if self.append and path.exists():
             with path.open(newline="") as file:

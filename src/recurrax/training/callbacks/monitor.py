@@ -42,6 +42,8 @@ class MonitorCallback(Callback):
         super().__init__()
         if mode not in ("auto", "min", "max"):
             raise ValueError(f'mode must be "auto", "min" or "max", but it is {mode!r}.')
+        if not isinstance(monitor, str):
+            raise ValueError(f'monitor must be a name such as "val_loss", but it is {monitor!r}.')
         self.monitor = monitor
         self.mode = mode
         self.best = baseline

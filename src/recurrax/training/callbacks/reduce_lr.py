@@ -9,6 +9,7 @@ from recurrax.training.callbacks.monitor import (
     learning_rate_of,
     with_learning_rate,
 )
+from recurrax.training.checks import number, whole
 
 
 class ReduceLROnPlateau(MonitorCallback):
@@ -23,7 +24,7 @@ class ReduceLROnPlateau(MonitorCallback):
         min_lr: the rate does not fall below it.
 
     Raises:
-        ValueError: a factor that is not below 1.
+        ValueError: a factor that is negative or not below 1, or a negative patience.
     """
 
     def __init__(
@@ -38,10 +39,10 @@ class ReduceLROnPlateau(MonitorCallback):
         min_lr: float = 0.0,
     ) -> None:
         super().__init__(monitor, mode, None, min_delta)
-        if factor >= 1.0:
+        if number("factor", factor) >= 1:
             raise ValueError(f"factor must be below 1, but it is {factor!r}.")
         self.factor = factor
-        self.patience = patience
+        self.patience = whole("patience", patience, 0)
         self.verbose = verbose
         self.cooldown = cooldown
         self.min_lr = min_lr

@@ -60,6 +60,8 @@ class ArraySource(Source):
     ) -> None:
         if not isinstance(batch_size, int | np.integer) or batch_size < 1:
             raise ValueError(f"batch_size must be an integer above 0, but it is {batch_size!r}.")
+        if isinstance(shuffle, str) and shuffle != "batch":
+            raise ValueError(f'shuffle must be True, False or "batch", but it is {shuffle!r}.')
         self.x = to_arrays(x, "x")
         self.y = to_arrays(y, "y")
         self.sample_weight = to_arrays(sample_weight, "sample_weight")

@@ -12,6 +12,7 @@ from jax import Array
 from recurrax.dtypes import epsilon
 from recurrax.ops import nn
 from recurrax.registry import serializable
+from recurrax.training.checks import number
 from recurrax.training.losses.base import FunctionLoss, same_rank
 
 Reduction = str | None
@@ -42,6 +43,7 @@ def _smooth_classes(y_true: Any, y_pred: Any, smoothing: float) -> tuple[Array, 
             SyntaxWarning,
             stacklevel=4,
         )
+    number("label_smoothing", smoothing, 0, 1)
     if smoothing:
         y_true = y_true * (1.0 - smoothing) + smoothing / y_true.shape[-1]
     return y_true, y_pred
@@ -118,6 +120,7 @@ def sparse_categorical_crossentropy(
 def _smooth_binary(y_true: Any, y_pred: Any, smoothing: float) -> tuple[Array, Array]:
     y_pred = jnp.asarray(y_pred)
     y_true = jnp.asarray(y_true).astype(y_pred.dtype)
+    number("label_smoothing", smoothing, 0, 1)
     if smoothing:
         y_true = y_true * (1.0 - smoothing) + 0.5 * smoothing
     return y_true, y_pred

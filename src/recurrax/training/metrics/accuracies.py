@@ -8,6 +8,7 @@ from jax import Array
 from recurrax.dtypes import floatx
 from recurrax.ops.arrays import in_top_k
 from recurrax.registry import serializable
+from recurrax.training.checks import whole
 from recurrax.training.losses.base import same_rank
 from recurrax.training.metrics.reduction import FunctionMetric
 
@@ -112,7 +113,7 @@ class TopKCategoricalAccuracy(_Accuracy):
     def __init__(
         self, k: int = 5, name: str | None = "top_k_categorical_accuracy", dtype: Any = None
     ) -> None:
-        super().__init__(name, dtype, k=k)
+        super().__init__(name, dtype, k=whole("k", k))
 
 
 @serializable("keras.metrics")
@@ -129,4 +130,4 @@ class SparseTopKCategoricalAccuracy(_Accuracy):
         dtype: Any = None,
         from_sorted_ids: bool = False,
     ) -> None:
-        super().__init__(name, dtype, k=k, from_sorted_ids=from_sorted_ids)
+        super().__init__(name, dtype, k=whole("k", k), from_sorted_ids=from_sorted_ids)

@@ -82,6 +82,14 @@ class Metric:
         """The value so far: a scalar, an array or a dictionary of them."""
         raise NotImplementedError(f"{type(self).__name__} defines no result(self).")
 
+    def check_begun(self) -> None:
+        """Raise ValueError before the first batch, whose shapes the variables are made by."""
+        if not self._variables:
+            raise ValueError(
+                f"{type(self).__name__} {self.name!r} has no result yet: its variables have the "
+                "shape of the predictions, so call update_state(y_true, y_pred) first."
+            )
+
     def reset_state(self) -> None:
         """Begin again."""
         for variable in self.variables:

@@ -9,7 +9,8 @@ import numpy as np
 from jax import Array
 
 from recurrax.registry import serializable
-from recurrax.training.losses.base import divide_no_nan, same_rank
+from recurrax.training.checks import whole
+from recurrax.training.losses.base import divide_no_nan, fitting
 from recurrax.training.metrics.base import Metric
 from recurrax.variable import Variable
 
@@ -19,9 +20,15 @@ _BELOW_ALL = -1e10
 def _thresholds(given: Any, default: float) -> list[float]:
     thresholds: Any = default if given is None else given
     thresholds = list(thresholds) if isinstance(thresholds, list | tuple) else [thresholds]
-    if given is not None and any(t is None or not 0 <= t <= 1 for t in thresholds):
-        raise ValueError(f"thresholds must be from 0 to 1, but they are {given!r}.")
+    if given is not None:
+        check_thresholds(thresholds)
     return thresholds
+
+
+def check_thresholds(thresholds: Sequence[Any]) -> None:
+    """Raise ValueError for thresholds that are no probabilities."""
+    if any(t is None or not 0 <= t <= 1 for t in thresholds):
+        raise ValueError(f"thresholds must be from 0 to 1, but they are {list(thresholds)!r}.")
 
 
 def counts(
@@ -50,7 +57,7 @@ def counts(
         Four arrays `(thresholds,)`, or `(thresholds, labels)` with `by_label`.
     """
     y_pred = jnp.asarray(y_pred, "float32")
-    y_pred, y_true = same_rank(y_pred, jnp.asarray(y_true).astype(y_pred.dtype))
+    y_true, y_pred = fitting(jnp.asarray(y_true).astype(y_pred.dtype), y_pred)
     weight = jnp.ones(y_pred.shape, y_pred.dtype)
     if sample_weight is not None:
         given = jnp.asarray(sample_weight).astype(y_pred.dtype)
@@ -77,6 +84,10 @@ def counts(
             raise ValueError(
                 f"class_id={class_id} needs predictions of shape (batch, classes), but they have "
                 f"shape {y_pred.shape}."
+            )
+        if not -y_pred.shape[-1] <= class_id < y_pred.shape[-1]:
+            raise ValueError(
+                f"class_id={class_id} is none of the {y_pred.shape[-1]} classes of the predictions."
             )
         y_true, y_pred, weight = (a[..., class_id] for a in (y_true, y_pred, weight))
     keep = y_pred.shape[-1:] if by_label else ()
@@ -158,7 +169,7 @@ class _Share(Metric):
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         self.init_thresholds = thresholds
-        self.top_k = top_k
+        self.top_k = None if top_k is None else whole("top_k", top_k)
         self.class_id = class_id
         self.thresholds = _thresholds(thresholds, 0.5 if top_k is None else _BELOW_ALL)
         self.true_positives = self.add_variable((len(self.thresholds),), name="true_positives")
@@ -228,8 +239,7 @@ class _Best(Metric):
     ) -> None:
         if not 0 <= value <= 1:
             raise ValueError(f"{self.argument} must be from 0 to 1, but it is {value!r}.")
-        if num_thresholds <= 0:
-            raise ValueError(f"num_thresholds must be above 0, but it is {num_thresholds}.")
+        whole("num_thresholds", num_thresholds)
         super().__init__(name=name, dtype=dtype)
         self.value = value
         self.num_thresholds = num_thresholds

@@ -76,6 +76,7 @@ class FBetaScore(Metric):
             variable.assign(variable.value + jnp.sum(part * weight, axis=self.axis))
 
     def result(self) -> Array:
+        self.check_begun()
         tp, fp, fn, true = (v.value for v in self._variables)
         precision, recall = tp / (tp + fp + epsilon()), tp / (tp + fn + epsilon())
         score = precision * recall / (self.beta**2 * precision + recall + epsilon())

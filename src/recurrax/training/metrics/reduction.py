@@ -8,7 +8,7 @@ from jax import Array
 
 from recurrax.layers.mask import get_mask
 from recurrax.registry import deserialize, serializable, serialize
-from recurrax.training.losses.base import as_float, divide_no_nan, same_rank
+from recurrax.training.losses.base import aligned, as_float, divide_no_nan, same_rank
 from recurrax.training.metrics.base import Metric, as_array
 
 
@@ -23,7 +23,7 @@ def _samplewise(
         rank = weight.ndim
         if values.ndim > rank:
             values = reduce(values, axis=tuple(range(rank, values.ndim)))
-        weight = jnp.broadcast_to(weight, values.shape)
+        weight = jnp.broadcast_to(aligned(values, weight)[1], values.shape)
         values = values * weight
         if rank > 1:
             weight = reduce(weight, axis=tuple(range(1, rank)))
@@ -37,8 +37,8 @@ def masked(weight: Any, mask: Any, dtype: Any) -> Array:
     kept = jnp.asarray(mask).astype(dtype)
     if weight is None:
         return kept
-    kept, weight = same_rank(kept, jnp.asarray(weight).astype(dtype))
-    return weight.reshape(weight.shape + (1,) * (kept.ndim - weight.ndim)) * kept
+    kept, weight = aligned(kept, jnp.asarray(weight).astype(dtype))
+    return weight * kept
 
 
 @serializable("keras.metrics")
