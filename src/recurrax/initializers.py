@@ -21,6 +21,9 @@ from recurrax.registry import (
     serializable,
     unknown_name,
 )
+from recurrax.registry import (
+    serialize as serialize,
+)
 
 Shape = Sequence[int]
 
@@ -330,6 +333,14 @@ class Orthogonal(RandomInitializer):
 
     def get_config(self) -> dict[str, Any]:
         return {"gain": self.gain, **super().get_config()}
+
+
+zeros, ones, constant, identity = Zeros, Ones, Constant, Identity
+random_normal, truncated_normal, random_uniform = RandomNormal, TruncatedNormal, RandomUniform
+variance_scaling, orthogonal = VarianceScaling, Orthogonal
+glorot_uniform, glorot_normal, he_uniform = GlorotUniform, GlorotNormal, HeUniform
+he_normal, lecun_uniform, lecun_normal = HeNormal, LecunUniform, LecunNormal
+IdentityInitializer, OrthogonalInitializer = Identity, Orthogonal
 
 
 def get(identifier: Any) -> Any:

@@ -97,3 +97,17 @@ def test_is_refused(call, text):
 
 def test_a_class_of_metrics_stands_for_one_of_it():
     fit(metrics=[metrics.MeanAbsoluteError])
+
+
+def test_a_loss_that_is_no_number_can_be_an_error():
+    callback = callbacks.TerminateOnNaN(raise_error=True)
+    callback.on_train_batch_end(0, {"loss": 1.0})
+    with pytest.raises(RuntimeError, match="Step 2: the loss is nan"):
+        callback.on_train_batch_end(1, {"loss": float("nan")})
+
+
+def test_initializers_go_by_their_short_names():
+    for name in ("glorot_uniform", "orthogonal", "zeros", "constant", "IdentityInitializer"):
+        made = getattr(initializers, name)()
+        assert type(initializers.get(name)) is type(made)
+        assert initializers.serialize(made)["class_name"] == type(made).__name__
