@@ -21,6 +21,9 @@ from recurrax.registry import (
     serializable,
     unknown_name,
 )
+from recurrax.registry import (
+    serialize as serialize,
+)
 
 Shape = Sequence[int]
 
@@ -72,6 +75,15 @@ class Constant(Initializer):
         self.value = value
 
     def __call__(self, shape: Shape, dtype: Any = None) -> Array:
+        try:
+            fits = np.broadcast_shapes(np.shape(self.value), tuple(shape)) == tuple(shape)
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"Constant holds an array of shape {np.shape(self.value)}, but the weight has "
+                f"shape {tuple(shape)}: give an array of that shape, or one number."
+            )
         return _array(self.value, shape, dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -105,6 +117,10 @@ class RandomInitializer(Initializer):
     """
 
     def __init__(self, seed: int | SeedGenerator | None = None) -> None:
+        if not isinstance(seed, int | np.integer | SeedGenerator | None):
+            raise ValueError(
+                f"seed must be an integer, a SeedGenerator or None, but it is {seed!r}."
+            )
         self._init_seed = seed
         self.seed = make_default_seed() if seed is None else seed
 
@@ -317,6 +333,14 @@ class Orthogonal(RandomInitializer):
 
     def get_config(self) -> dict[str, Any]:
         return {"gain": self.gain, **super().get_config()}
+
+
+zeros, ones, constant, identity = Zeros, Ones, Constant, Identity
+random_normal, truncated_normal, random_uniform = RandomNormal, TruncatedNormal, RandomUniform
+variance_scaling, orthogonal = VarianceScaling, Orthogonal
+glorot_uniform, glorot_normal, he_uniform = GlorotUniform, GlorotNormal, HeUniform
+he_normal, lecun_uniform, lecun_normal = HeNormal, LecunUniform, LecunNormal
+IdentityInitializer, OrthogonalInitializer = Identity, Orthogonal
 
 
 def get(identifier: Any) -> Any:

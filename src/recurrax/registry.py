@@ -21,6 +21,7 @@ from recurrax.sharing import Reading, Writing
 T = TypeVar("T")
 
 _builtin: dict[tuple[str, str], type] = {}
+_builtin_functions: dict[str, Any] = {}
 _registered: dict[str, Any] = {}
 _names: dict[Any, str] = {}
 
@@ -44,6 +45,11 @@ def serializable(module: str, *aliases: str) -> Callable[[type[T]], type[T]]:
         return cls
 
     return enter
+
+
+def enter_functions(functions: Mapping[str, Any]) -> None:
+    """Let files name these functions of ours; the first of a name stays."""
+    _builtin_functions.update({**functions, **_builtin_functions})
 
 
 def builtin_classes(module: str) -> dict[str, type]:
@@ -239,6 +245,8 @@ def find_class(record: Mapping[str, Any], custom_objects: Mapping[str, Any] | No
         name = record.get("config")
         found = get_registered_object(str(registered_name or name), custom_objects)
         found = found or get_registered_object(str(name), custom_objects)
+        if found is None and registered_name in ("function", name):
+            found = _builtin_functions.get(str(name))
         if found is None:
             raise ValueError(
                 f"The configuration names a function {name!r} that is not known here: pass "

@@ -214,6 +214,20 @@ class TestOldArguments:
 
 
 class TestErrors:
+    @pytest.mark.parametrize(
+        ("option", "wrong", "text"),
+        [
+            ("segments", 0, r"LSTM expected segments .* but got 0: pass segments=\"auto\""),
+            ("segments", True, "but got True"),
+            ("segments", "some", "but got 'some'"),
+            ("runner", "natve", "LSTM expected runner .* 'natve'. Did you mean 'native'"),
+            ("runner", 1, "but got 1. Leave it out"),
+        ],
+    )
+    def test_options_of_the_loop_are_refused_at_once(self, option, wrong, text):
+        with pytest.raises(ValueError, match=text):
+            layers.LSTM(4, **{option: wrong})
+
     def test_rank_and_features(self):
         layer = layers.LSTM(4)
         with pytest.raises(ValueError, match=r"expected an input of 3 axes .*got shape \(3, 5\)"):

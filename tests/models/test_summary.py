@@ -88,3 +88,21 @@ def test_nested_models_and_what_trains():
     assert deep.split()[-2:] == ["10", "N"]
     assert "Trainable params: 9" in lines
     assert "Non-trainable params: 10" in lines
+
+
+def test_a_range_of_layers():
+    model = keras.Sequential(
+        [keras.Input((4,)), *(layers.Dense(2, name=f"d{i}") for i in range(5))]
+    )
+    for names, shown in (
+        (("d1", "d3"), ["d1", "d2", "d3"]),
+        (["d[34]", "d."], ["d3", "d4"]),
+        (("d3", "d2"), ["d2", "d3"]),
+    ):
+        lines = _lines(model, layer_range=names)
+        assert [line.split()[0] for line in lines if "(Dense)" in line] == shown
+        assert "Total params: 34" in lines
+    with pytest.raises(ValueError, match=r"'e3', which no layer .* Its layers: d0, d1"):
+        model.summary(layer_range=("d1", "e3"))
+    with pytest.raises(ValueError, match="must be the names of two layers"):
+        model.summary(layer_range="d1")

@@ -171,3 +171,36 @@ def test_the_state_of_another_optimizer_is_refused_with_the_mend(tmp_path):
     )
     with pytest.raises(LoadError, match="compile=False"):
         load_model(io.BytesIO(data))
+
+
+def dense(k, optimizer, loss, **options):
+    model = k.Sequential([k.Input((3,)), k.layers.Dense(2, name="d")])
+    model.compile(optimizer, loss, **options)
+    return model
+
+
+def test_functions_of_ours_are_known_by_their_names(tmp_path):
+    """As objects too, which files name without saying where they are."""
+    for k in (rx, keras):
+        metrics = [
+            k.metrics.mean_squared_error,
+            k.metrics.MeanMetricWrapper(k.metrics.binary_accuracy, "x"),
+        ]
+        dense(k, "sgd", k.losses.mean_absolute_error, metrics=metrics).save(tmp_path / "m.keras")
+        again = load_model(tmp_path / "m.keras")
+        assert again.loss is rx.losses.mean_absolute_error
+        assert again.evaluate(X[:, 0], X[:, 0, :2], verbose=0, return_dict=True).keys() == {
+            "loss",
+            "mean_squared_error",
+            "x",
+        }
+
+
+def test_adafactor_keeps_a_number_for_what_it_does_not_factor(tmp_path):
+    theirs = dense(keras, keras.optimizers.Adafactor(0.1), "mse")
+    theirs.fit(X[:, 0], X[:, 0, :2], verbose=0)
+    theirs.save(tmp_path / "m.keras")
+    ours = load_model(tmp_path / "m.keras")
+    assert [v.dtype for v in ours.optimizer.variables] == [
+        v.dtype for v in theirs.optimizer.variables
+    ]

@@ -80,13 +80,35 @@ def test_early_stopping_is_keras(values):
 def test_reduce_lr_is_keras(values):
     arguments = {"factor": 0.5, "patience": 1, "cooldown": 1, "min_lr": 0.01}
     ours, theirs = model(), model(library=keras)
-    first = fit(ours, Script(values), callbacks.ReduceLROnPlateau(**arguments), epochs=8)
-    second = fit(
-        theirs, KerasScript(values), keras.callbacks.ReduceLROnPlateau(**arguments), epochs=8
+    mine, wanted = (
+        library.callbacks.ReduceLROnPlateau(**arguments) for library in (recurrax, keras)
     )
+    first = fit(ours, Script(values), mine, epochs=8)
+    second = fit(theirs, KerasScript(values), wanted, epochs=8)
+    # At min_lr there is nothing left to reduce.
+    assert (mine.wait, mine.cooldown_counter) == (wanted.wait, wanted.cooldown_counter)
     np.testing.assert_allclose(
         first.history["learning_rate"], second.history["learning_rate"], rtol=1e-6
     )
+
+
+def test_which_way_is_better_is_told_by_the_metric():
+    """As in Keras; where neither metric nor name tells, it must be said."""
+    made = model(metrics=[recurrax.metrics.CosineSimilarity(name="mse"), square])
+    fit(made, epochs=1)
+    for name, upwards in (("val_mse", True), ("mse", True), ("mae", False)):
+        watch = callbacks.ModelCheckpoint("m.keras", name)
+        watch.set_model(made)
+        assert watch._upwards is upwards
+    with pytest.raises(ValueError, match=r"watches 'val_square', of which nobody said .* mode="):
+        fit(made, callbacks.EarlyStopping("val_square"), epochs=1)
+    with pytest.raises(ValueError, match="watches 'bleu'"):
+        fit(made, Script([1.0], "bleu"), callbacks.EarlyStopping("bleu"), epochs=1)
+    fit(made, Script([1.0], "bleu"), callbacks.EarlyStopping("bleu", mode="max"), epochs=1)
+
+
+def square(y_true, y_pred):
+    return ((y_true - y_pred) ** 2).mean(-1)
 
 
 def test_which_way_is_better_is_told_by_the_name():
@@ -117,8 +139,11 @@ def test_learning_rate_scheduler():
     made = model()
     fit(made, callbacks.LearningRateScheduler(lambda epoch: 0.5 / (epoch + 1)))
     assert float(made.optimizer.learning_rate) == pytest.approx(0.5 / 3)
-    with pytest.raises(ValueError, match="must return a number"):
-        fit(model(), callbacks.LearningRateScheduler(lambda epoch: None))
+    for wrong in (None, "fast"):
+        with pytest.raises(ValueError, match="must return a number"):
+            callback = callbacks.LearningRateScheduler({0: wrong}.get)
+            callback.set_model(made)
+            callback.on_epoch_begin(0)
 
 
 def test_csv_logger_is_keras(tmp_path):
@@ -135,6 +160,23 @@ def test_csv_logger_is_keras(tmp_path):
     np.testing.assert_allclose(
         [float(row["loss"]) for row in ours], [float(row["loss"]) for row in theirs], rtol=1e-5
     )
+
+
+def test_csv_logger_keeps_results_of_later_epochs(tmp_path):
+    path = tmp_path / "table.csv"
+    logger = callbacks.CSVLogger(path, separator=";", append=True)
+    for rows in ([{"loss": 1.0}, {"loss": 0.5, "val_loss": 2.0}], [{"a": 3.0, "loss": 0.2}]):
+        logger.on_train_begin()
+        for epoch, logs in enumerate(rows):
+            logger.on_epoch_end(epoch, logs)
+        logger.on_train_end()
+    assert path.read_text().splitlines() == [
+        "epoch;loss;val_loss;a",
+        "0;1.0;NA;NA",
+        "1;0.5;2.0;NA",
+        "0;0.2;NA;3.0",
+    ]
+    assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
 
 
 def test_terminate_on_nan_ends_at_the_step():

@@ -335,3 +335,34 @@ def test_history_of_a_second_fit_goes_on():
     assert second.epoch == [1, 2]
     assert model.history is second
     assert second.history["loss"][-1] < first.history["loss"][0]
+
+
+def test_a_part_of_the_validation_is_the_same_each_time():
+    """As Keras documents: with `validation_steps`, each evaluation starts at the beginning."""
+    model, _ = same_models()
+    model.compile(recurrax.optimizers.SGD(0.0), "mse")
+    targets = rng.normal(size=(50, 4)).astype("float32")
+    history = model.fit(
+        X,
+        targets,
+        batch_size=50,
+        epochs=3,
+        verbose=0,
+        validation_data=(X, targets),
+        validation_batch_size=20,
+        validation_steps=2,
+    ).history
+    assert len(set(history["val_loss"])) == 1
+
+
+def test_one_loss_of_two_outputs_is_shown_once():
+    results = []
+    for library in (recurrax, keras):
+        x = library.Input((3,))
+        outputs = [library.layers.Dense(1, name=name)(x) for name in "ab"]
+        model = library.Model(x, outputs)
+        model.compile("sgd", [None, "mse"], metrics=[None, ["mae"]])
+        model.set_weights([np.ones((3, 1)), np.zeros(1)] * 2)
+        data = (X[:, 0], [Y[:, None].astype("float32")] * 2)
+        results.append(model.evaluate(*data, verbose=0, return_dict=True))
+    assert results[0] == pytest.approx(results[1], rel=1e-5)

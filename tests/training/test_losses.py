@@ -51,6 +51,11 @@ CASES = [
     ("CategoricalCrossentropy", {"from_logits": True, "label_smoothing": 0.2}, (ONE_HOT, LOGITS)),
     ("CategoricalFocalCrossentropy", {"alpha": 0.4}, (ONE_HOT, PROBABILITIES)),
     ("CategoricalFocalCrossentropy", {"from_logits": True}, (ONE_HOT, LOGITS)),
+    (
+        "CategoricalFocalCrossentropy",
+        {"alpha": [0.1, 0.2, 0.3, 0.4, 0.5]},
+        (ONE_HOT, PROBABILITIES),
+    ),
     ("SparseCategoricalCrossentropy", {}, (CLASSES, PROBABILITIES)),
     ("SparseCategoricalCrossentropy", {"from_logits": True}, (CLASSES, LOGITS)),
     ("SparseCategoricalCrossentropy", {"ignore_class": 2}, (CLASSES, PROBABILITIES)),
@@ -115,6 +120,14 @@ def test_a_weight_a_sample_counts_for_each_step():
     )
 
 
+def test_weights_of_classes_go_along_the_axis_of_classes():
+    data, alpha = [np.moveaxis(a, -1, 1) for a in (ONE_HOT, PROBABILITIES)], [0.1, 0.2, 0.3, 0.4, 1]
+    along = losses.CategoricalFocalCrossentropy(alpha, axis=1)(*data)
+    assert along == pytest.approx(
+        float(losses.CategoricalFocalCrossentropy(alpha)(ONE_HOT, PROBABILITIES))
+    )
+
+
 def test_ctc_is_keras():
     y_true = np.array([[1, 2, 2], [3, 1, 0]])
     y_pred = rng.normal(size=(2, 8, 5)).astype("float32")
@@ -134,6 +147,8 @@ def test_names_stand_for_what_keras_means(name):
 
 
 def test_errors_name_the_mend():
+    with pytest.raises(ValueError, match=r"one number for each of 5 classes, but it is \[1, 2\]"):
+        losses.CategoricalFocalCrossentropy([1, 2])(ONE_HOT, PROBABILITIES)
     with pytest.raises(ValueError, match="Did you mean 'categorical_crossentropy'"):
         losses.get("categorical_crosentropy")
     with pytest.raises(ValueError, match="reduction must be one of"):

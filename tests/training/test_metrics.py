@@ -1,12 +1,14 @@
 """Metrics against Keras's, over several batches."""
 
+import jax
 import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recurrax.training import metrics
+from recurrax.layers.mask import set_mask
+from recurrax.training import losses, metrics
 
 rng = np.random.default_rng(1)
 
@@ -41,6 +43,8 @@ MULTI = batches(one_hot(4, 8), positive(8, 4))
 SPARSE = batches(classes(4, 8, 5), positive(8, 5, 4))
 FLAT = batches(bits(20), positive(20))
 
+IDS_OF_CLASSES = batches(classes(4, 8), lambda: rng.permuted(np.tile(np.arange(4), (8, 1)), axis=1))
+
 CASES = [
     ("MeanSquaredError", {}, NUMBERS),
     ("RootMeanSquaredError", {}, NUMBERS),
@@ -71,6 +75,9 @@ CASES = [
     ("Precision", {}, BINARY),
     ("Precision", {"thresholds": [0.0, 0.5, 1.0]}, FLAT),
     ("Precision", {"top_k": 2}, MULTI),
+    # Of equal predictions only as many as top_k count.
+    ("Precision", {"top_k": 2}, batches(bits(9, 4), bits(9, 4))),
+    ("SparseTopKCategoricalAccuracy", {"k": 2, "from_sorted_ids": True}, IDS_OF_CLASSES),
     ("Recall", {"class_id": 1}, MULTI),
     ("Recall", {"thresholds": 0.4}, BINARY),
     ("AUC", {}, FLAT),
@@ -145,6 +152,42 @@ def test_mean_and_sum_weigh_as_keras(kind, shape, weight, seed):
     np.testing.assert_allclose(ours.result(), theirs.result(), rtol=1e-5, atol=1e-6)
 
 
+def test_masks_and_weights_that_end_in_a_column():
+    y_true, y_pred = classes(4, 8, 5)(), positive(8, 5, 4)()
+    y_pred /= y_pred.sum(-1, keepdims=True)
+    weight, mask = rng.random((8, 5)).astype("float32"), rng.random((8, 5)) > 0.4
+    results = []
+    for weights in (weight, weight[..., None]):
+        metric, masked = metrics.SparseCategoricalAccuracy(), jax.numpy.asarray(y_pred)
+        set_mask(masked, mask)
+        metric.update_state(y_true, masked, weights)
+        results.append(float(metric.result()))
+    hits = y_pred.argmax(-1) == y_true
+    wanted = (hits * weight * mask).sum() / (weight * mask).sum()
+    assert results == pytest.approx([wanted, wanted])
+    # What a mask leaves out, `ignore_class` leaves out too.
+    ignoring = metrics.SparseCategoricalCrossentropy(ignore_class=2)
+    loss = losses.SparseCategoricalCrossentropy(ignore_class=2)
+    for true in (y_true, y_true[..., None]):
+        ignoring.update_state(true, y_pred)
+        assert float(ignoring.result()) == pytest.approx(float(loss(true, y_pred)))
+
+
+def test_lists_of_labels_and_weights_of_each_decision():
+    (y_true, y_pred), *_ = MULTI
+    metric = metrics.CategoricalAccuracy()
+    metric.update_state(y_true.tolist(), y_pred.tolist())
+    hits = y_true.argmax(-1) == y_pred.argmax(-1)
+    assert float(metric.result()) == pytest.approx(hits.mean())
+    weight = rng.random(8).astype("float32")
+    results = []
+    for weights in (weight, weight[:, None], np.tile(weight[:, None], 4)):
+        score = metrics.F1Score(average="micro")
+        score.update_state(y_true, y_pred, weights)
+        results.append(float(score.result()))
+    assert results[1:] == pytest.approx(results[:-1])
+
+
 def test_a_function_is_a_metric():
     def spread(y_true, y_pred):
         return abs(y_true - y_pred).max(-1)
@@ -179,6 +222,8 @@ def test_names_and_errors():
         assert type(metrics.get(name)).__name__ == type(keras.metrics.get(name)).__name__
     with pytest.raises(ValueError, match="Did you mean 'precision'"):
         metrics.get("precison")
+    with pytest.raises(ValueError, match="top_k=5 needs at least as many classes, but there are 4"):
+        metrics.Recall(top_k=5).update_state(*MULTI[0])
     with pytest.raises(ValueError, match="from 0 to 1"):
         metrics.Precision(thresholds=1.5)
     with pytest.raises(ValueError, match="curve must be"):

@@ -122,3 +122,42 @@ def test_a_seed_fixes_python_and_numpy():
     assert draws[0] == draws[1]
     with pytest.raises(ValueError, match="must be an integer"):
         utils.set_random_seed("seven")
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [(0.8, None), (None, 0.3), (4, None), (None, 3), (0.5, 0.2), (2, 3), (0.33, 5)],
+)
+def test_split_dataset_has_keras_sizes(left, right):
+    data = (np.arange(20).reshape(10, 2), np.arange(10) * 10)
+    first, second = utils.split_dataset(data, left, right)
+    before, after = keras.src.utils.dataset_utils._rescale_dataset_split_sizes(left, right, 10)
+    for array, one, other in zip(data, first, second, strict=True):
+        np.testing.assert_array_equal(one, array[:before])
+        np.testing.assert_array_equal(other, array[10 - after :])
+
+
+def test_split_dataset_shuffles_and_keeps_the_structure():
+    data = {"x": np.arange(10), "y": np.arange(10) * 2}
+    left, right = utils.split_dataset(data, 0.7, shuffle=True, seed=1)
+    again, _ = utils.split_dataset(data, 0.7, shuffle=True, seed=1)
+    np.testing.assert_array_equal(left["x"], again["x"])
+    np.testing.assert_array_equal(left["y"], left["x"] * 2)
+    assert sorted([*left["x"], *right["x"]]) == list(range(10)) != [*left["x"], *right["x"]]
+
+
+@pytest.mark.parametrize(
+    ("data", "sizes", "error", "text"),
+    [
+        (np.zeros(10), {}, ValueError, "needs left_size, right_size or both"),
+        (np.zeros(10), {"left_size": 10}, ValueError, "from 1 to 9, .* but it is 10"),
+        (np.zeros(10), {"right_size": 1.5}, ValueError, "right_size must be .* but it is 1.5"),
+        (np.zeros(10), {"left_size": 6, "right_size": 0.5}, ValueError, "would be 6 and 5"),
+        (np.zeros(10), {"left_size": 0.01}, ValueError, "would be 0 and 10"),
+        ((np.zeros(3), np.zeros(2)), {"left_size": 1}, ValueError, r"but they have \[2, 3\]"),
+        ([1, 2, 3], {"left_size": 1}, TypeError, "got 1 of type int: pass np.asarray"),
+    ],
+)
+def test_split_dataset_refuses(data, sizes, error, text):
+    with pytest.raises(error, match=text):
+        utils.split_dataset(data, **sizes)

@@ -4,6 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from recurrax.loop.plan import RUNNERS
+from recurrax.registry import nearest
+
 
 def positive_int(value: Any, name: str, owner: str) -> int:
     """`value`, if it is a positive integer."""
@@ -38,3 +41,25 @@ def shape_sizes(shape: Any, owner: str) -> tuple[int | None, ...]:
             f"{owner} expected every size in a shape to be positive or None, but got {sizes}."
         )
     return sizes
+
+
+def segments(value: Any, owner: str) -> int | str | None:
+    """`value`, if a loop can be cut into so many segments."""
+    if value is None or (isinstance(value, str) and value == "auto"):
+        return value
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0:
+        return int(value)
+    raise ValueError(
+        f'{owner} expected segments to be "auto", a positive integer or None, but got {value!r}: '
+        'pass segments="auto", say.'
+    )
+
+
+def runner(value: Any, owner: str) -> str | None:
+    """`value`, if there is such a runner of loops."""
+    if value is None or (isinstance(value, str) and value in RUNNERS):
+        return value
+    raise ValueError(
+        f"{owner} expected runner to be one of {', '.join(map(repr, RUNNERS))}, or None, but got "
+        f"{value!r}.{nearest(str(value), RUNNERS)} Leave it out to let the plan choose."
+    )

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.layers import carried, cells, loop_over, masked
+from recurrax.layers import carried, cells, checks, loop_over, masked
 from recurrax.layers.cell import batch_of
 from recurrax.layers.layer import Layer
 from recurrax.layers.record import name_of_call, record
@@ -49,7 +49,8 @@ class RNN(Layer):
 
     Raises:
         ValueError: a cell without `call` or `state_size`, or whose new states differ from the old
-            in number, shape or dtype; another batch size than a stateful layer's.
+            in number, shape or dtype; another `segments` or `runner`; another batch size than a
+            stateful layer's.
     """
 
     untracked = Layer.untracked | {"_states"}
@@ -80,8 +81,8 @@ class RNN(Layer):
         self.stateful = stateful
         self.unroll = unroll
         self.zero_output_for_mask = zero_output_for_mask
-        self.segments = segments
-        self.runner = runner
+        self.segments = checks.segments(segments, type(self).__name__)
+        self.runner = checks.runner(runner, type(self).__name__)
         self._states: list[Any] | None = None
 
     # ------------------------------------------------------------------ states

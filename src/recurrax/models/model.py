@@ -1,6 +1,6 @@
 """`Model`: layers that are trained together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from recurrax.layers import symbolic
@@ -129,20 +129,45 @@ class Model(Saved, Trainer, Layer):
 
     # ------------------------------------------------------------------ for people
 
-    def summary(self, **options: Any) -> None:
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Sequence[float] | None = None,
+        print_fn: Callable[[str], Any] | None = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+        layer_range: Sequence[str] | None = None,
+        **options: Any,
+    ) -> None:
         """Print the model's layers, their output shapes and numbers of weights.
 
-        Options: `line_length`, `positions`, `print_fn`, `expand_nested`, `show_trainable`.
+        Args:
+            line_length: characters of a line.
+            positions: where the columns end, as shares of the line or as characters.
+            print_fn: called with each line; `print` where None.
+            expand_nested: also show the layers of models inside.
+            show_trainable: also show whether each layer trains.
+            layer_range: names of the first and the last layer to show, or regular expressions; the
+                totals are those of the whole model.
 
         Raises:
-            ValueError: no shape is known yet.
+            ValueError: no shape is known yet, or no layer has a name of `layer_range`.
         """
         if not self.built:
             raise ValueError(
                 f"Model {self.name!r} is not built, so its shapes are not known: call it on data, "
                 "call build(input_shape), or begin it with an Input."
             )
-        print_summary(self, **options)
+        print_summary(
+            self,
+            line_length,
+            positions,
+            print_fn,
+            expand_nested,
+            show_trainable,
+            layer_range,
+            **options,
+        )
 
     def reset_states(self) -> None:
         """Set the states of all stateful layers, nested ones too, back to their start."""

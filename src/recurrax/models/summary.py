@@ -1,6 +1,7 @@
 """The table that `model.summary()` prints."""
 
 import itertools
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from recurrax.layers.graph import symbolic_leaves
 from recurrax.layers.input_layer import InputLayer
 from recurrax.layers.layer import Layer
+from recurrax.registry import nearest
 
 # Width of the table, and where the columns end as shares of it: of a chain of layers, and of a
 # graph, whose table also says what each layer is connected to.
@@ -24,6 +26,7 @@ def print_summary(
     print_fn: Callable[[str], Any] | None = None,
     expand_nested: bool = False,
     show_trainable: bool = False,
+    layer_range: Sequence[str] | None = None,
     columns: Sequence[tuple[str, Callable[[Layer], str]]] = (),
 ) -> None:
     """Print a model's layers, their output shapes and numbers of weights.
@@ -35,8 +38,14 @@ def print_summary(
         print_fn: called with each line; `print` where None.
         expand_nested: also show the layers of models inside.
         show_trainable: also show whether each layer trains.
+        layer_range: names of the first and the last layer to show, or regular expressions: of the
+            layers that match, from the first of one to the last of the other.
         columns: further columns: a heading and a function of the layer.
+
+    Raises:
+        ValueError: no layer has a name of `layer_range`.
     """
+    shown = _within(model, layer_range)
     network = getattr(model, "network", None)
     if network is not None and not _is_chain(network):
         columns = (("Connected to", network.connections), *columns)
@@ -53,7 +62,7 @@ def print_summary(
     say("_" * width)
     say(_row(headings, ends))
     say("=" * width)
-    rows = list(_layers(model, expand_nested))
+    rows = list(_layers(shown, expand_nested))
     for number, (depth, layer) in enumerate(rows):
         cells = [
             "| " * depth + f"{layer.name} ({class_name(layer)})",
@@ -93,11 +102,38 @@ def output_shape_text(layer: Any) -> str:
     return str(leaves) if listed else str(leaves[0])
 
 
-def _layers(model: Any, expand_nested: bool, depth: int = 0) -> Any:
-    for layer in model.operations:
+def _layers(layers: Sequence[Any], expand_nested: bool, depth: int = 0) -> Any:
+    for layer in layers:
         yield depth, layer
         if expand_nested and getattr(layer, "layers", None):
-            yield from _layers(layer, expand_nested, depth + 1)
+            yield from _layers(layer.operations, expand_nested, depth + 1)
+
+
+def _within(model: Any, names: Sequence[str] | None) -> list[Any]:
+    """The layers from the one name to the other, in either order."""
+    layers = list(model.operations)
+    if names is None:
+        return layers
+    pair = isinstance(names, list | tuple) and len(names) == 2
+    if not pair or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            "layer_range must be the names of two layers, the first and the last to show, but it "
+            f'is {names!r}: pass ("encoder", "decoder"), say.'
+        )
+    places = []
+    for name in names:
+        found = [i for i, layer in enumerate(layers) if re.match(name, layer.name)]
+        if not found:
+            known = [layer.name for layer in layers]
+            raise ValueError(
+                f"layer_range names {name!r}, which no layer of model {model.name!r} matches."
+                f"{nearest(name, known)} Its layers: {', '.join(known)}."
+            )
+        places.append(found)
+    (first, *_), (*_, last) = places
+    if first > last:
+        first, last = min(places[1]), max(places[0])
+    return layers[first : last + 1]
 
 
 def _count(weights: Sequence[Any]) -> int:

@@ -88,6 +88,11 @@ class Compiled(Layer):
                 f"pass metrics by name, metrics={loss_weights!r}."
             )
         chosen = optimizers.get(optimizer)
+        if chosen is None:
+            raise ValueError(
+                'optimizer must be a name such as "adam", an Optimizer or an optax transformation, '
+                "but it is None: leave it out for the default."
+            )
         objective = Objective(loss, loss_weights) if loss is not None else None
         metric_set = MetricSet(metrics, weighted_metrics) if metrics or weighted_metrics else None
         half = self.dtype_policy.name == "mixed_float16"

@@ -177,6 +177,8 @@ def evaluate_once(
     logs: Logs | None = None
     under_way: deque[Logs] = deque()
     listeners.on_test_begin()
+    # The same samples each time, also where validation_steps takes a part of them.
+    rounds.begin_anew()
     step, state = 0, test_state(model)
     for batches in _grouped(rounds, model.steps_per_execution):
         listeners.on_test_batch_begin(step)

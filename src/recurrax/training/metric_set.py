@@ -148,6 +148,8 @@ def _make(given: Any, y_true: Any, y_pred: Any) -> list[Metric]:
 
 
 def _resolve(identifier: Any, y_true: Any, y_pred: Any) -> Metric:
+    if isinstance(identifier, type):
+        identifier = identifier()
     if isinstance(identifier, Metric):
         metric = identifier
     elif isinstance(identifier, str):

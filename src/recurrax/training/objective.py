@@ -65,7 +65,7 @@ class Objective:
                 given, targets, jax.tree.leaves(y_pred), strict=True
             )
         ]
-        if self.outputs.multiple:
+        if sum(loss is not None for loss in self.losses) > 1:
             self.trackers = [
                 Mean(name=f"{name or loss.name}_loss")
                 for name, loss in zip(self.outputs.names, self.losses, strict=True)

@@ -77,7 +77,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     """`values[i]` up to and with step `boundaries[i]`, the last value after the last boundary.
 
     Raises:
-        ValueError: `values` is not one longer than `boundaries`.
+        ValueError: `values` is not one longer than `boundaries`, or these do not ascend.
     """
 
     def __init__(
@@ -91,6 +91,8 @@ class PiecewiseConstantDecay(LearningRateSchedule):
                 f"values must be one longer than boundaries, but there are {len(values)} values "
                 f"and {len(boundaries)} boundaries."
             )
+        if list(boundaries) != sorted(boundaries):
+            raise ValueError(f"boundaries must ascend, but they are {list(boundaries)}.")
         self.boundaries = list(boundaries)
         self.values = list(values)
         self.name = name

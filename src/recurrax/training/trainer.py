@@ -1,13 +1,14 @@
 """`Trainer`: what makes a layer a model that can be compiled, trained, evaluated and asked."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
 
 from recurrax.training import loops, prepare
 from recurrax.training.callbacks import CallbackList, History
+from recurrax.training.checks import whole
 from recurrax.training.data import (
     ArraySource,
     Rounds,
@@ -85,6 +86,16 @@ class Trainer(Steps):
             ValueError: the model is not compiled, or the data do not fit each other or the model.
         """
         self._require_compiled("fit")
+        whole("epochs", epochs, 0)
+        whole("initial_epoch", initial_epoch, 0)
+        if not isinstance(validation_freq, Collection):
+            whole("validation_freq", validation_freq)
+        for name, steps in (
+            ("steps_per_epoch", steps_per_epoch),
+            ("validation_steps", validation_steps),
+        ):
+            if steps is not None:
+                whole(name, steps)
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = split_off(
                 x, y, sample_weight, validation_split

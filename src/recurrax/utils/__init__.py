@@ -19,6 +19,7 @@ from recurrax.utils.py_dataset import PyDataset as Sequence
 from recurrax.utils.seeds import set_random_seed as set_random_seed
 from recurrax.utils.sequences import pad_sequences as pad_sequences
 from recurrax.utils.session import clear_session as clear_session
+from recurrax.utils.split_dataset import split_dataset as split_dataset
 from recurrax.utils.timeseries import (
     timeseries_dataset_from_array as timeseries_dataset_from_array,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "register_keras_serializable",
     "serialize_keras_object",
     "set_random_seed",
+    "split_dataset",
     "timeseries_dataset_from_array",
     "to_categorical",
     "unpack_x_y_sample_weight",

@@ -4,6 +4,7 @@ import warnings
 from typing import Any
 
 from recurrax.training.callbacks.monitor import MonitorCallback
+from recurrax.training.checks import whole
 
 
 class EarlyStopping(MonitorCallback):
@@ -29,7 +30,7 @@ class EarlyStopping(MonitorCallback):
         start_from_epoch: int = 0,
     ) -> None:
         super().__init__(monitor, mode, None, min_delta)
-        self.patience = patience
+        self.patience = whole("patience", patience, 0)
         self.verbose = verbose
         self.baseline = baseline
         self.restore_best_weights = restore_best_weights

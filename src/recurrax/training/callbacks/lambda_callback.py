@@ -43,5 +43,7 @@ class LambdaCallback(Callback):
         for name, function in functions.items():
             if name not in turns:
                 raise ValueError(f"A callback has no method {name!r}.{nearest(name, turns)}")
+            if function is not None and not callable(function):
+                raise ValueError(f"{name} must be a function, but it is {function!r}.")
             if function is not None:
                 self.__dict__[name] = function

@@ -16,11 +16,16 @@ class LearningRateScheduler(Callback):
         verbose: 1 prints the rate.
 
     Raises:
-        ValueError: the function returns no number.
+        ValueError: something that is no function, or (in training) one that returns no number.
     """
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         super().__init__()
+        if not callable(schedule):
+            raise ValueError(
+                f"schedule must be a function of the epoch, but it is {schedule!r}: a rate that "
+                "stays is the optimizer's learning_rate."
+            )
         self.schedule = schedule
         self.verbose = verbose
 
@@ -30,7 +35,7 @@ class LearningRateScheduler(Callback):
         rate = self.schedule(epoch, rate) if both else self.schedule(epoch)
         try:
             rate = float(rate)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(
                 f"The schedule must return a number, but for epoch {epoch} it returned {rate!r}."
             ) from error

@@ -41,8 +41,10 @@ class ModelCheckpoint(MonitorCallback):
         ending = ".weights.h5" if save_weights_only else ".keras"
         if not self.filepath.endswith(ending):
             raise ValueError(f"filepath must end in {ending!r}, but it is {self.filepath!r}.")
-        if save_freq != "epoch" and not isinstance(save_freq, int):
-            raise ValueError(f'save_freq must be "epoch" or an integer, but it is {save_freq!r}.')
+        if save_freq != "epoch" and (not isinstance(save_freq, int) or save_freq < 1):
+            raise ValueError(
+                f'save_freq must be "epoch" or a number of steps, but it is {save_freq!r}.'
+            )
         self.verbose = verbose
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only

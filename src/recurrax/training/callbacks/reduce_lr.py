@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import numpy as np
+
 from recurrax.training.callbacks.monitor import (
     MonitorCallback,
     learning_rate_of,
     with_learning_rate,
 )
+from recurrax.training.checks import number, whole
 
 
 class ReduceLROnPlateau(MonitorCallback):
@@ -21,7 +24,7 @@ class ReduceLROnPlateau(MonitorCallback):
         min_lr: the rate does not fall below it.
 
     Raises:
-        ValueError: a factor that is not below 1.
+        ValueError: a factor that is negative or not below 1, or a negative patience.
     """
 
     def __init__(
@@ -36,10 +39,10 @@ class ReduceLROnPlateau(MonitorCallback):
         min_lr: float = 0.0,
     ) -> None:
         super().__init__(monitor, mode, None, min_delta)
-        if factor >= 1.0:
+        if number("factor", factor) >= 1:
             raise ValueError(f"factor must be below 1, but it is {factor!r}.")
         self.factor = factor
-        self.patience = patience
+        self.patience = whole("patience", patience, 0)
         self.verbose = verbose
         self.cooldown = cooldown
         self.min_lr = min_lr
@@ -62,7 +65,8 @@ class ReduceLROnPlateau(MonitorCallback):
             self.best, self.wait = value, 0
         elif self.cooldown_counter <= 0:
             self.wait += 1
-            if self.wait >= self.patience and rate > self.min_lr:
+            # The optimizer keeps its rate in float32, where min_lr may be a little more.
+            if self.wait >= self.patience and rate > np.float32(self.min_lr):
                 rate = max(rate * self.factor, self.min_lr)
                 self.model.optimizer.learning_rate = rate
                 if self.verbose:

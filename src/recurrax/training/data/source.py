@@ -60,6 +60,8 @@ class ArraySource(Source):
     ) -> None:
         if not isinstance(batch_size, int | np.integer) or batch_size < 1:
             raise ValueError(f"batch_size must be an integer above 0, but it is {batch_size!r}.")
+        if isinstance(shuffle, str) and shuffle != "batch":
+            raise ValueError(f'shuffle must be True, False or "batch", but it is {shuffle!r}.')
         self.x = to_arrays(x, "x")
         self.y = to_arrays(y, "y")
         self.sample_weight = to_arrays(sample_weight, "sample_weight")
@@ -199,6 +201,10 @@ class Rounds:
     def num_batches(self) -> int | None:
         """Batches in an epoch; None where nobody knows."""
         return self.steps if self.steps is not None else self.source.num_batches
+
+    def begin_anew(self) -> None:
+        """Let the next epoch start at the beginning of data that can be gone through again."""
+        self._open = None
 
     def epoch(self) -> Iterator[Batch]:
         """The batches of the next epoch."""

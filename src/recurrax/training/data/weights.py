@@ -1,9 +1,12 @@
 """Weights of classes as weights of samples."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from recurrax.training.checks import number
 
 
 def check_class_weight(class_weight: Any) -> None:
@@ -17,6 +20,8 @@ def check_class_weight(class_weight: Any) -> None:
             "class_weight must be a dictionary from classes (integers) to weights, but it is "
             f"{class_weight!r}."
         )
+    for cls, weight in class_weight.items():
+        number(f"class_weight[{cls}]", weight, -math.inf)
 
 
 def of_classes(y: Any, class_weight: Mapping[int, float]) -> np.ndarray:

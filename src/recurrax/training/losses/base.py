@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from recurrax.dtypes import floatx
@@ -32,12 +33,43 @@ def as_float(x: Any) -> Array:
     return x
 
 
-def _aligned(values: Array, weight: Array) -> tuple[Array, Array]:
+def fitting(y_true: Array, y_pred: Array) -> tuple[Array, Array]:
+    """`same_rank` of truth and prediction, which must be of one shape, or repeat to one.
+
+    Raises:
+        ValueError: they are not.
+    """
+    y_true, y_pred = same_rank(y_true, y_pred)
+    if not _broadcast(y_true, y_pred):
+        raise ValueError(
+            f"y_true has shape {y_true.shape} and y_pred has shape {y_pred.shape}, but they must "
+            "be equal: give each prediction its truth."
+        )
+    return y_true, y_pred
+
+
+def _broadcast(*arrays: Array) -> bool:
+    try:
+        np.broadcast_shapes(*(array.shape for array in arrays))
+    except ValueError:
+        return False
+    return True
+
+
+def aligned(values: Array, weight: Array) -> tuple[Array, Array]:
+    """Values, and weights of as many axes: a weight a sample counts for each of its steps.
+
+    Raises:
+        ValueError: the weights fit neither the samples nor their steps.
+    """
     values, weight = same_rank(values, weight)
-    if weight.ndim < values.ndim:
-        # A weight a sample counts for each of its steps.
-        weight = weight.reshape(weight.shape + (1,) * (values.ndim - weight.ndim))
-    return values, weight
+    wider = weight.reshape(weight.shape + (1,) * max(values.ndim - weight.ndim, 0))
+    if not _broadcast(values, wider):
+        raise ValueError(
+            f"The weights (sample_weight) or the mask have shape {weight.shape}, but what they "
+            f"weigh has shape {values.shape}: give one for each sample, or for each of its steps."
+        )
+    return values, wider
 
 
 def divide_no_nan(numerator: Array, denominator: Array) -> Array:
@@ -58,10 +90,10 @@ def reduce_weighted(
         if weight is None:
             weight = kept
         else:
-            kept, weight = _aligned(kept, weight)
+            kept, weight = aligned(kept, weight)
             weight = weight * kept
     if weight is not None:
-        values, weight = _aligned(values, weight)
+        values, weight = aligned(values, weight)
         values = values * weight
     if reduction in (None, "none") or values.ndim == 0 or values.shape == (0,):
         return values

@@ -1,6 +1,7 @@
 """Losses between distributions: each function returns a value for each sample (and step)."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from jax import Array
 from recurrax.dtypes import epsilon
 from recurrax.ops import nn
 from recurrax.registry import serializable
+from recurrax.training.checks import number
 from recurrax.training.losses.base import FunctionLoss, same_rank
 
 Reduction = str | None
@@ -41,6 +43,7 @@ def _smooth_classes(y_true: Any, y_pred: Any, smoothing: float) -> tuple[Array, 
             SyntaxWarning,
             stacklevel=4,
         )
+    number("label_smoothing", smoothing, 0, 1)
     if smoothing:
         y_true = y_true * (1.0 - smoothing) + smoothing / y_true.shape[-1]
     return y_true, y_pred
@@ -61,22 +64,32 @@ def categorical_crossentropy(
 def categorical_focal_crossentropy(
     y_true: Any,
     y_pred: Any,
-    alpha: float = 0.25,
+    alpha: float | Sequence[float] = 0.25,
     gamma: float = 2.0,
     from_logits: bool = False,
     label_smoothing: float = 0.0,
     axis: int = -1,
 ) -> Array:
-    """`-sum(alpha * (1 - y_pred)^gamma * y_true * log(y_pred))` along `axis` (arXiv:1708.02002)."""
+    """`-sum(alpha * (1 - y_pred)^gamma * y_true * log(y_pred))` along `axis` (arXiv:1708.02002);
+    `alpha` is one weight, or a list with one for each class."""
     y_true, y_pred = _smooth_classes(y_true, y_pred, label_smoothing)
     if from_logits:
         y_pred = jax.nn.softmax(y_pred, axis=axis)
     y_pred = y_pred / jnp.sum(y_pred, axis=axis, keepdims=True)
     y_pred = jnp.clip(y_pred, epsilon(), 1.0 - epsilon())
-    return jnp.sum(-alpha * (1.0 - y_pred) ** gamma * y_true * jnp.log(y_pred), axis=axis)
+    weight = jnp.asarray(alpha, y_pred.dtype)
+    if weight.ndim:
+        if weight.shape != (y_pred.shape[axis],):
+            raise ValueError(
+                f"alpha must be a number or one number for each of {y_pred.shape[axis]} classes, "
+                f"but it is {alpha!r:.80}."
+            )
+        weight = jnp.moveaxis(jnp.expand_dims(weight, range(y_pred.ndim - 1)), -1, axis)
+    return jnp.sum(-weight * (1.0 - y_pred) ** gamma * y_true * jnp.log(y_pred), axis=axis)
 
 
-def _not_ignored(y_true: Array, y_pred: Array, ignore_class: int, axis: int) -> Array:
+def not_ignored(y_true: Array, y_pred: Array, ignore_class: int, axis: int) -> Array:
+    """Where the truth is another class than `ignore_class`, of the shape of the values."""
     if y_true.ndim == y_pred.ndim and y_true.shape[axis] == 1:
         y_true = jnp.squeeze(y_true, axis=axis)
     return y_true != ignore_class
@@ -107,6 +120,7 @@ def sparse_categorical_crossentropy(
 def _smooth_binary(y_true: Any, y_pred: Any, smoothing: float) -> tuple[Array, Array]:
     y_pred = jnp.asarray(y_pred)
     y_true = jnp.asarray(y_true).astype(y_pred.dtype)
+    number("label_smoothing", smoothing, 0, 1)
     if smoothing:
         y_true = y_true * (1.0 - smoothing) + 0.5 * smoothing
     return y_true, y_pred
@@ -193,13 +207,19 @@ class CategoricalCrossentropy(FunctionLoss):
 
 @serializable("keras.losses")
 class CategoricalFocalCrossentropy(FunctionLoss):
-    """Categorical crossentropy times `alpha * (1 - y_pred)^gamma` (arXiv:1708.02002)."""
+    """Categorical crossentropy times `alpha * (1 - y_pred)^gamma` (arXiv:1708.02002).
+
+    Args:
+        alpha: the weight of every class, or a list with one for each class.
+        gamma: how much less those count that are right with confidence.
+        from_logits, label_smoothing, axis: as for `CategoricalCrossentropy`.
+    """
 
     function = staticmethod(categorical_focal_crossentropy)
 
     def __init__(
         self,
-        alpha: float = 0.25,
+        alpha: float | Sequence[float] = 0.25,
         gamma: float = 2.0,
         from_logits: bool = False,
         label_smoothing: float = 0.0,
@@ -250,7 +270,7 @@ class SparseCategoricalCrossentropy(FunctionLoss):
         if ignored is None:
             return None
         y_true, y_pred = same_rank(y_true, y_pred)
-        return _not_ignored(y_true, y_pred, ignored, axis)
+        return not_ignored(y_true, y_pred, ignored, axis)
 
     def check_targets(self, y_true: Any, output_shape: tuple[int | None, ...]) -> None:
         classes = output_shape[self.arguments["axis"]]

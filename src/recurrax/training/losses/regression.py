@@ -10,12 +10,12 @@ from jax import Array
 
 from recurrax.dtypes import epsilon
 from recurrax.registry import serializable
-from recurrax.training.losses.base import FunctionLoss, same_rank
+from recurrax.training.losses.base import FunctionLoss, fitting, same_rank
 
 
 def _pair(y_true: Any, y_pred: Any) -> tuple[Array, Array]:
     y_pred = jnp.asarray(y_pred)
-    return same_rank(jnp.asarray(y_true).astype(y_pred.dtype), y_pred)
+    return fitting(jnp.asarray(y_true).astype(y_pred.dtype), y_pred)
 
 
 def mean_squared_error(y_true: Any, y_pred: Any) -> Array:

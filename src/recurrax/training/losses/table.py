@@ -3,6 +3,7 @@
 from typing import Any
 
 from recurrax.lookup import find, table_of
+from recurrax.registry import enter_functions
 from recurrax.training.losses import alignment, margin, overlap, probabilistic, regression
 from recurrax.training.losses.base import FunctionLoss, Loss, LossFunctionWrapper
 
@@ -15,6 +16,7 @@ _CLASSES = [
 
 # A function's name stands for the function, a class's name for the class.
 FUNCTIONS = table_of(cls.function for cls in _CLASSES)
+enter_functions(FUNCTIONS)
 SHORT = {
     "bce": "binary_crossentropy",
     "BCE": "binary_crossentropy",

@@ -8,6 +8,7 @@ from jax import Array
 from recurrax.dtypes import floatx
 from recurrax.ops.arrays import in_top_k
 from recurrax.registry import serializable
+from recurrax.training.checks import whole
 from recurrax.training.losses.base import same_rank
 from recurrax.training.metrics.reduction import FunctionMetric
 
@@ -27,7 +28,8 @@ def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Array:
 
 def categorical_accuracy(y_true: Any, y_pred: Any) -> Array:
     """1 where the largest of `y_pred` is that of the one-hot `y_true`."""
-    return (jnp.argmax(y_true, -1) == jnp.argmax(y_pred, -1)).astype(floatx())
+    best = jnp.argmax(jnp.asarray(y_true), -1)
+    return (best == jnp.argmax(jnp.asarray(y_pred), -1)).astype(floatx())
 
 
 def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Array:
@@ -38,9 +40,14 @@ def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Array:
     return (y_true.astype("int32") == jnp.argmax(y_pred, -1)).astype(floatx())
 
 
-def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Array:
-    """1 where number `y_true` is among the `k` largest of `y_pred`."""
+def sparse_top_k_categorical_accuracy(
+    y_true: Any, y_pred: Any, k: int = 5, from_sorted_ids: bool = False
+) -> Array:
+    """1 where number `y_true` is among the `k` largest of `y_pred`; or, with `from_sorted_ids`,
+    among the first `k` numbers of `y_pred`, the best class first."""
     y_true, y_pred = jnp.asarray(y_true).astype("int32"), jnp.asarray(y_pred)
+    if from_sorted_ids:
+        return jnp.any(y_pred[..., :k] == y_true[..., None], axis=-1).astype(floatx())
     shape = y_true.shape
     hits = in_top_k(y_true.reshape(-1), y_pred.reshape(-1, y_pred.shape[-1]), k)
     return hits.astype(floatx()).reshape(shape)
@@ -48,11 +55,15 @@ def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> A
 
 def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Array:
     """1 where the class of the one-hot `y_true` is among the `k` largest of `y_pred`."""
-    return sparse_top_k_categorical_accuracy(jnp.argmax(y_true, -1), y_pred, k)
+    return sparse_top_k_categorical_accuracy(jnp.argmax(jnp.asarray(y_true), -1), y_pred, k)
+
+
+class _Accuracy(FunctionMetric):
+    direction = "up"
 
 
 @serializable("keras.metrics")
-class Accuracy(FunctionMetric):
+class Accuracy(_Accuracy):
     """How often the prediction equals the truth."""
 
     function = staticmethod(accuracy)
@@ -62,7 +73,7 @@ class Accuracy(FunctionMetric):
 
 
 @serializable("keras.metrics")
-class BinaryAccuracy(FunctionMetric):
+class BinaryAccuracy(_Accuracy):
     """How often a probability is on the right side of `threshold`."""
 
     function = staticmethod(binary_accuracy)
@@ -74,7 +85,7 @@ class BinaryAccuracy(FunctionMetric):
 
 
 @serializable("keras.metrics")
-class CategoricalAccuracy(FunctionMetric):
+class CategoricalAccuracy(_Accuracy):
     """How often the most probable class is that of the one-hot truth."""
 
     function = staticmethod(categorical_accuracy)
@@ -84,7 +95,7 @@ class CategoricalAccuracy(FunctionMetric):
 
 
 @serializable("keras.metrics")
-class SparseCategoricalAccuracy(FunctionMetric):
+class SparseCategoricalAccuracy(_Accuracy):
     """How often the most probable class is the true one, an integer."""
 
     function = staticmethod(sparse_categorical_accuracy)
@@ -94,7 +105,7 @@ class SparseCategoricalAccuracy(FunctionMetric):
 
 
 @serializable("keras.metrics")
-class TopKCategoricalAccuracy(FunctionMetric):
+class TopKCategoricalAccuracy(_Accuracy):
     """How often the class of the one-hot truth is among the `k` most probable."""
 
     function = staticmethod(top_k_categorical_accuracy)
@@ -102,12 +113,13 @@ class TopKCategoricalAccuracy(FunctionMetric):
     def __init__(
         self, k: int = 5, name: str | None = "top_k_categorical_accuracy", dtype: Any = None
     ) -> None:
-        super().__init__(name, dtype, k=k)
+        super().__init__(name, dtype, k=whole("k", k))
 
 
 @serializable("keras.metrics")
-class SparseTopKCategoricalAccuracy(FunctionMetric):
-    """How often the true class, an integer, is among the `k` most probable."""
+class SparseTopKCategoricalAccuracy(_Accuracy):
+    """How often the true class, an integer, is among the `k` most probable; with
+    `from_sorted_ids`, predictions are the numbers of the most probable classes, the best first."""
 
     function = staticmethod(sparse_top_k_categorical_accuracy)
 
@@ -116,5 +128,6 @@ class SparseTopKCategoricalAccuracy(FunctionMetric):
         k: int = 5,
         name: str | None = "sparse_top_k_categorical_accuracy",
         dtype: Any = None,
+        from_sorted_ids: bool = False,
     ) -> None:
-        super().__init__(name, dtype, k=k)
+        super().__init__(name, dtype, k=whole("k", k), from_sorted_ids=from_sorted_ids)

@@ -10,9 +10,10 @@ from jax import Array
 
 from recurrax.dtypes import epsilon
 from recurrax.registry import serializable
+from recurrax.training.checks import whole
 from recurrax.training.losses.base import divide_no_nan
 from recurrax.training.metrics.base import Metric
-from recurrax.training.metrics.confusion import counts
+from recurrax.training.metrics.confusion import check_thresholds, counts
 
 
 @serializable("keras.metrics")
@@ -31,6 +32,8 @@ class AUC(Metric):
         label_weights: a weight for each label.
         from_logits: predictions are scores before the sigmoid.
     """
+
+    direction = "up"
 
     def __init__(
         self,
@@ -54,8 +57,10 @@ class AUC(Metric):
                 'summation_method must be "interpolation", "minoring" or "majoring", but it is '
                 f"{summation_method!r}."
             )
-        if thresholds is None and num_thresholds <= 1:
-            raise ValueError(f"num_thresholds must be above 1, but it is {num_thresholds}.")
+        if thresholds is None:
+            whole("num_thresholds", num_thresholds, 2)
+        else:
+            check_thresholds(thresholds)
         self._given = None if thresholds is None else sorted(thresholds)
         inner = np.linspace(0, 1, num_thresholds)[1:-1] if self._given is None else self._given
         # The ends lie outside [0, 1], so that 0 and 1 themselves fall between thresholds.
@@ -80,6 +85,7 @@ class AUC(Metric):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         if not self._variables:
             self._make(jnp.shape(y_pred)[-1])
+        self._check_labels(np.shape(y_pred))
         if self.from_logits:
             y_pred = jax.nn.sigmoid(y_pred)
         new = counts(
@@ -93,7 +99,18 @@ class AUC(Metric):
         for variable, count in zip(self._variables, new, strict=True):
             variable.assign(variable.value + count)
 
+    def _check_labels(self, shape: tuple[int, ...]) -> None:
+        made = self.true_positives.shape[-1] if self.multi_label else None
+        weighed = None if self.label_weights is None else len(self.label_weights)
+        for what, labels in (("num_labels", made), ("label_weights", weighed)):
+            if labels is not None and (not shape or shape[-1] != labels):
+                raise ValueError(
+                    f"{what} of AUC {self.name!r} is for {labels} labels, but the predictions have "
+                    f"shape {shape}: their last axis must hold as many."
+                )
+
     def result(self) -> Array:
+        self.check_begun()
         tp, fp, tn, fn = (v.value for v in self._variables)
         if self.curve == "PR" and self.summation_method == "interpolation":
             return self._over_labels(_interpolated_pr(tp, fp, fn))

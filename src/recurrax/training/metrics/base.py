@@ -24,7 +24,13 @@ class Metric:
     Args:
         dtype: data type of the state; the default floating-point type.
         name: shown in the bar and the history.
+
+    Attributes:
+        direction: "up" where a larger result is better, "down" where a smaller one is, None where
+            nobody said; callbacks that look for the best result go by it.
     """
+
+    direction: str | None = None
 
     def __init__(self, dtype: Any = None, name: str | None = None) -> None:
         self.name = name or auto_name(snake_case(type(self).__name__))
@@ -75,6 +81,14 @@ class Metric:
     def result(self) -> Any:
         """The value so far: a scalar, an array or a dictionary of them."""
         raise NotImplementedError(f"{type(self).__name__} defines no result(self).")
+
+    def check_begun(self) -> None:
+        """Raise ValueError before the first batch, whose shapes the variables are made by."""
+        if not self._variables:
+            raise ValueError(
+                f"{type(self).__name__} {self.name!r} has no result yet: its variables have the "
+                "shape of the predictions, so call update_state(y_true, y_pred) first."
+            )
 
     def reset_state(self) -> None:
         """Begin again."""

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from recurrax.registry import serializable
-from recurrax.training.losses.base import divide_no_nan, same_rank
+from recurrax.training.checks import whole
+from recurrax.training.losses.base import divide_no_nan, fitting
 from recurrax.training.metrics.base import Metric
 from recurrax.variable import Variable
 
@@ -18,9 +20,15 @@ _BELOW_ALL = -1e10
 def _thresholds(given: Any, default: float) -> list[float]:
     thresholds: Any = default if given is None else given
     thresholds = list(thresholds) if isinstance(thresholds, list | tuple) else [thresholds]
-    if given is not None and any(t is None or not 0 <= t <= 1 for t in thresholds):
-        raise ValueError(f"thresholds must be from 0 to 1, but they are {given!r}.")
+    if given is not None:
+        check_thresholds(thresholds)
     return thresholds
+
+
+def check_thresholds(thresholds: Sequence[Any]) -> None:
+    """Raise ValueError for thresholds that are no probabilities."""
+    if any(t is None or not 0 <= t <= 1 for t in thresholds):
+        raise ValueError(f"thresholds must be from 0 to 1, but they are {list(thresholds)!r}.")
 
 
 def counts(
@@ -49,7 +57,7 @@ def counts(
         Four arrays `(thresholds,)`, or `(thresholds, labels)` with `by_label`.
     """
     y_pred = jnp.asarray(y_pred, "float32")
-    y_pred, y_true = same_rank(y_pred, jnp.asarray(y_true).astype(y_pred.dtype))
+    y_true, y_pred = fitting(jnp.asarray(y_true).astype(y_pred.dtype), y_pred)
     weight = jnp.ones(y_pred.shape, y_pred.dtype)
     if sample_weight is not None:
         given = jnp.asarray(sample_weight).astype(y_pred.dtype)
@@ -60,13 +68,26 @@ def counts(
     if label_weights is not None:
         weight = weight * jnp.asarray(label_weights, y_pred.dtype)
     if top_k is not None:
-        kth = jnp.sort(y_pred, axis=-1)[..., -top_k, None]
-        y_pred = jnp.where(y_pred >= kth, y_pred, _BELOW_ALL)
+        classes = y_pred.shape[-1]
+        if top_k > classes:
+            raise ValueError(
+                f"top_k={top_k} needs at least as many classes, but there are {classes}."
+            )
+        # Of classes that are as probable, the first counts.
+        places = jax.lax.top_k(y_pred, top_k)[1]
+        called = jnp.put_along_axis(
+            jnp.zeros(y_pred.shape, bool), places, True, axis=-1, inplace=False
+        )
+        y_pred = jnp.where(called, y_pred, _BELOW_ALL)
     if class_id is not None:
         if y_pred.ndim == 1:
             raise ValueError(
                 f"class_id={class_id} needs predictions of shape (batch, classes), but they have "
                 f"shape {y_pred.shape}."
+            )
+        if not -y_pred.shape[-1] <= class_id < y_pred.shape[-1]:
+            raise ValueError(
+                f"class_id={class_id} is none of the {y_pred.shape[-1]} classes of the predictions."
             )
         y_true, y_pred, weight = (a[..., class_id] for a in (y_true, y_pred, weight))
     keep = y_pred.shape[-1:] if by_label else ()
@@ -106,6 +127,7 @@ class TruePositives(_Count):
     """How many positives are called positive."""
 
     which = 0
+    direction = "up"
 
 
 @serializable("keras.metrics")
@@ -113,6 +135,7 @@ class FalsePositives(_Count):
     """How many negatives are called positive."""
 
     which = 1
+    direction = "down"
 
 
 @serializable("keras.metrics")
@@ -120,6 +143,7 @@ class TrueNegatives(_Count):
     """How many negatives are called negative."""
 
     which = 2
+    direction = "up"
 
 
 @serializable("keras.metrics")
@@ -127,9 +151,11 @@ class FalseNegatives(_Count):
     """How many positives are called negative."""
 
     which = 3
+    direction = "down"
 
 
 class _Share(Metric):
+    direction = "up"
     wrong_name: str
     wrong: int
 
@@ -143,7 +169,7 @@ class _Share(Metric):
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         self.init_thresholds = thresholds
-        self.top_k = top_k
+        self.top_k = None if top_k is None else whole("top_k", top_k)
         self.class_id = class_id
         self.thresholds = _thresholds(thresholds, 0.5 if top_k is None else _BELOW_ALL)
         self.true_positives = self.add_variable((len(self.thresholds),), name="true_positives")
@@ -200,6 +226,7 @@ class Recall(_Share):
 class _Best(Metric):
     """The best of one share where another one is at least `value`, over even thresholds."""
 
+    direction = "up"
     argument: str
 
     def __init__(
@@ -212,8 +239,7 @@ class _Best(Metric):
     ) -> None:
         if not 0 <= value <= 1:
             raise ValueError(f"{self.argument} must be from 0 to 1, but it is {value!r}.")
-        if num_thresholds <= 0:
-            raise ValueError(f"num_thresholds must be above 0, but it is {num_thresholds}.")
+        whole("num_thresholds", num_thresholds)
         super().__init__(name=name, dtype=dtype)
         self.value = value
         self.num_thresholds = num_thresholds

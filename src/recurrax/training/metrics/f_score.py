@@ -21,6 +21,8 @@ class FBetaScore(Metric):
         threshold: above which a class is called; None: the most probable class is.
     """
 
+    direction = "up"
+
     def __init__(
         self,
         average: str | None = None,
@@ -67,12 +69,14 @@ class FBetaScore(Metric):
         called = called.astype(self.dtype)
         weight = jnp.ones((), self.dtype)
         if sample_weight is not None:
-            weight = jnp.asarray(sample_weight).astype(self.dtype).reshape(-1, 1)
+            weight = jnp.asarray(sample_weight).astype(self.dtype)
+            weight = weight[:, None] if weight.ndim == 1 else weight
         parts = (called * y_true, called * (1 - y_true), (1 - called) * y_true, y_true)
         for variable, part in zip(self._variables, parts, strict=True):
             variable.assign(variable.value + jnp.sum(part * weight, axis=self.axis))
 
     def result(self) -> Array:
+        self.check_begun()
         tp, fp, fn, true = (v.value for v in self._variables)
         precision, recall = tp / (tp + fp + epsilon()), tp / (tp + fn + epsilon())
         score = precision * recall / (self.beta**2 * precision + recall + epsilon())

@@ -24,7 +24,8 @@ from recurrax.training.losses import (
 )
 from recurrax.training.losses import cosine_similarity as negative_cosine
 from recurrax.training.losses.base import as_float, same_rank
-from recurrax.training.metrics.reduction import FunctionMetric, Mean
+from recurrax.training.losses.probabilistic import not_ignored
+from recurrax.training.metrics.reduction import FunctionMetric, Mean, masked
 
 
 def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Array:
@@ -32,8 +33,12 @@ def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Array:
     return -negative_cosine(y_true, y_pred, axis)
 
 
+class _Distance(FunctionMetric):
+    direction = "down"
+
+
 @serializable("keras.metrics")
-class MeanSquaredError(FunctionMetric):
+class MeanSquaredError(_Distance):
     """`mean((y_true - y_pred)²)`."""
 
     function = staticmethod(mean_squared_error)
@@ -45,6 +50,8 @@ class MeanSquaredError(FunctionMetric):
 @serializable("keras.metrics")
 class RootMeanSquaredError(Mean):
     """`sqrt(mean((y_true - y_pred)²))`."""
+
+    direction = "down"
 
     def __init__(self, name: str | None = "root_mean_squared_error", dtype: Any = None) -> None:
         super().__init__(name, dtype)
@@ -61,7 +68,7 @@ class RootMeanSquaredError(Mean):
 
 
 @serializable("keras.metrics")
-class MeanAbsoluteError(FunctionMetric):
+class MeanAbsoluteError(_Distance):
     """`mean(|y_true - y_pred|)`."""
 
     function = staticmethod(mean_absolute_error)
@@ -71,7 +78,7 @@ class MeanAbsoluteError(FunctionMetric):
 
 
 @serializable("keras.metrics")
-class MeanAbsolutePercentageError(FunctionMetric):
+class MeanAbsolutePercentageError(_Distance):
     """`100 * mean(|(y_true - y_pred) / y_true|)`."""
 
     function = staticmethod(mean_absolute_percentage_error)
@@ -83,7 +90,7 @@ class MeanAbsolutePercentageError(FunctionMetric):
 
 
 @serializable("keras.metrics")
-class MeanSquaredLogarithmicError(FunctionMetric):
+class MeanSquaredLogarithmicError(_Distance):
     """`mean((log(y_true + 1) - log(y_pred + 1))²)`."""
 
     function = staticmethod(mean_squared_logarithmic_error)
@@ -98,6 +105,7 @@ class MeanSquaredLogarithmicError(FunctionMetric):
 class CosineSimilarity(FunctionMetric):
     """The cosine between truth and prediction; 1 where they point the same way."""
 
+    direction = "up"
     function = staticmethod(cosine_similarity)
 
     def __init__(
@@ -107,7 +115,7 @@ class CosineSimilarity(FunctionMetric):
 
 
 @serializable("keras.metrics")
-class LogCoshError(FunctionMetric):
+class LogCoshError(_Distance):
     """`mean(log(cosh(y_pred - y_true)))`."""
 
     function = staticmethod(log_cosh)
@@ -117,7 +125,7 @@ class LogCoshError(FunctionMetric):
 
 
 @serializable("keras.metrics")
-class KLDivergence(FunctionMetric):
+class KLDivergence(_Distance):
     """`sum(y_true * log(y_true / y_pred))`."""
 
     function = staticmethod(kl_divergence)
@@ -127,7 +135,7 @@ class KLDivergence(FunctionMetric):
 
 
 @serializable("keras.metrics")
-class Poisson(FunctionMetric):
+class Poisson(_Distance):
     """`mean(y_pred - y_true * log(y_pred))`."""
 
     function = staticmethod(poisson)
@@ -137,7 +145,7 @@ class Poisson(FunctionMetric):
 
 
 @serializable("keras.metrics")
-class BinaryCrossentropy(FunctionMetric):
+class BinaryCrossentropy(_Distance):
     """Mean binary crossentropy."""
 
     function = staticmethod(binary_crossentropy)
@@ -153,7 +161,7 @@ class BinaryCrossentropy(FunctionMetric):
 
 
 @serializable("keras.metrics")
-class CategoricalCrossentropy(FunctionMetric):
+class CategoricalCrossentropy(_Distance):
     """Mean crossentropy with one-hot truth."""
 
     function = staticmethod(categorical_crossentropy)
@@ -172,8 +180,8 @@ class CategoricalCrossentropy(FunctionMetric):
 
 
 @serializable("keras.metrics")
-class SparseCategoricalCrossentropy(FunctionMetric):
-    """Mean crossentropy with integer truth."""
+class SparseCategoricalCrossentropy(_Distance):
+    """Mean crossentropy with integer truth; entries of `ignore_class` count nowhere."""
 
     function = staticmethod(sparse_categorical_crossentropy)
 
@@ -182,13 +190,22 @@ class SparseCategoricalCrossentropy(FunctionMetric):
         name: str | None = "sparse_categorical_crossentropy",
         dtype: Any = None,
         from_logits: bool = False,
+        ignore_class: int | None = None,
         axis: int = -1,
     ) -> None:
-        super().__init__(name, dtype, from_logits=from_logits, axis=axis)
+        super().__init__(name, dtype, from_logits=from_logits, ignore_class=ignore_class, axis=axis)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        ignored = self.arguments["ignore_class"]
+        if ignored is not None:
+            y_true = jnp.asarray(y_true)
+            kept = not_ignored(y_true, jnp.asarray(y_pred), ignored, self.arguments["axis"])
+            sample_weight = masked(sample_weight, kept, self.dtype)
+        super().update_state(y_true, y_pred, sample_weight)
 
 
 @serializable("keras.metrics")
-class Hinge(FunctionMetric):
+class Hinge(_Distance):
     """Mean hinge loss."""
 
     function = staticmethod(hinge)
@@ -198,7 +215,7 @@ class Hinge(FunctionMetric):
 
 
 @serializable("keras.metrics")
-class SquaredHinge(FunctionMetric):
+class SquaredHinge(_Distance):
     """Mean squared hinge loss."""
 
     function = staticmethod(squared_hinge)
@@ -208,7 +225,7 @@ class SquaredHinge(FunctionMetric):
 
 
 @serializable("keras.metrics")
-class CategoricalHinge(FunctionMetric):
+class CategoricalHinge(_Distance):
     """Mean categorical hinge loss."""
 
     function = staticmethod(categorical_hinge)

@@ -20,6 +20,8 @@ class R2Score(Metric):
         num_regressors: adjusts for so many independent regressors where above 0.
     """
 
+    direction = "up"
+
     def __init__(
         self,
         class_aggregation: str | None = "uniform_average",
@@ -68,7 +70,15 @@ class R2Score(Metric):
             variable.assign(variable.value + jnp.sum(new, axis=0))
         self.num_samples.assign(self.num_samples.value + y_true.size)
 
+    def check_begun(self) -> None:
+        if len(self._variables) > 1:  # the number of samples is made at once
+            return
+        raise ValueError(
+            f"R2Score {self.name!r} has no result yet: call update_state(y_true, y_pred) first."
+        )
+
     def result(self) -> Array:
+        self.check_begun()
         total = self.squared_sum.value - self.sum.value * self.sum.value / self.count.value
         scores = 1 - self.total_mse.value / total
         scores = jnp.where(jnp.isinf(scores), 0.0, scores)

@@ -8,7 +8,7 @@ from jax import Array
 
 from recurrax.layers.mask import get_mask
 from recurrax.registry import deserialize, serializable, serialize
-from recurrax.training.losses.base import as_float, divide_no_nan, same_rank
+from recurrax.training.losses.base import aligned, as_float, divide_no_nan, same_rank
 from recurrax.training.metrics.base import Metric, as_array
 
 
@@ -23,7 +23,7 @@ def _samplewise(
         rank = weight.ndim
         if values.ndim > rank:
             values = reduce(values, axis=tuple(range(rank, values.ndim)))
-        weight = jnp.broadcast_to(weight, values.shape)
+        weight = jnp.broadcast_to(aligned(values, weight)[1], values.shape)
         values = values * weight
         if rank > 1:
             weight = reduce(weight, axis=tuple(range(1, rank)))
@@ -32,12 +32,13 @@ def _samplewise(
     return values, weight
 
 
-def _masked(weight: Any, mask: Any, dtype: Any) -> Array:
+def masked(weight: Any, mask: Any, dtype: Any) -> Array:
+    """Sample weights, 1 where there are none, and 0 where the mask leaves an entry out."""
     kept = jnp.asarray(mask).astype(dtype)
     if weight is None:
         return kept
-    weight = jnp.asarray(weight).astype(dtype)
-    return weight.reshape(weight.shape + (1,) * (kept.ndim - weight.ndim)) * kept
+    kept, weight = aligned(kept, jnp.asarray(weight).astype(dtype))
+    return weight * kept
 
 
 @serializable("keras.metrics")
@@ -101,7 +102,7 @@ class FunctionMetric(Mean):
     ) -> None:
         mask = get_mask(y_pred)
         if mask is not None:
-            sample_weight = _masked(sample_weight, mask, self.dtype)
+            sample_weight = masked(sample_weight, mask, self.dtype)
         self.add(self.values(y_true, as_float(y_pred)), sample_weight)
 
     def get_config(self) -> dict[str, Any]:

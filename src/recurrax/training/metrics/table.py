@@ -3,6 +3,7 @@
 from typing import Any
 
 from recurrax.lookup import find, table_of
+from recurrax.registry import enter_functions
 from recurrax.training.losses.table import SHORT
 from recurrax.training.metrics import (
     accuracies,
@@ -25,6 +26,9 @@ _CLASSES = [
     and name not in ("Metric", "FunctionMetric")
 ]
 _TABLE = table_of(_CLASSES)
+enter_functions(
+    table_of(vars(cls)["function"].__func__ for cls in _CLASSES if "function" in vars(cls))
+)
 _TABLE |= {short: _TABLE[name] for short, name in SHORT.items() if name in _TABLE}
 _TABLE["cosine"] = of_losses.CosineSimilarity
 

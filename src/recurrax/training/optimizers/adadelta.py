@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from recurrax.registry import serializable
+from recurrax.training.checks import number
 from recurrax.training.optimizers.base import Optimizer, Slots, Step
 
 
@@ -23,8 +24,8 @@ class Adadelta(Optimizer):
         **kwargs: Any,
     ) -> None:
         super().__init__(learning_rate, **kwargs)
-        self.rho = rho
-        self.epsilon = epsilon
+        self.rho = number("rho", rho, 0, 1)
+        self.epsilon = number("epsilon", epsilon)
 
     def slot_groups(self) -> tuple[tuple[str, ...], ...]:
         return (("accumulated_grad", "accumulated_delta_var"),)

@@ -52,8 +52,8 @@ class Adafactor(Optimizer):
     def initial_slot(self, name: str, parameter: Variable) -> np.ndarray | None:
         shape = parameter.shape
         if name != "velocity" and len(shape) < 2:
-            # Nothing to factor; Keras keeps a scalar in the place.
-            return np.zeros((), "float32")
+            # Nothing to factor; Keras keeps a whole number in the place, also in its files.
+            return np.zeros((), "int32")
         shape = {
             "row": shape[:-1],
             "column": shape[:-2] + shape[-1:],

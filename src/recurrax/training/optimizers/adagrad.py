@@ -7,6 +7,7 @@ import numpy as np
 from jax import Array
 
 from recurrax.registry import serializable
+from recurrax.training.checks import number
 from recurrax.training.optimizers.base import Optimizer, Slots, Step
 from recurrax.variable import Variable
 
@@ -26,8 +27,10 @@ class Adagrad(Optimizer):
         **kwargs: Any,
     ) -> None:
         super().__init__(learning_rate, **kwargs)
-        self.initial_accumulator_value = initial_accumulator_value
-        self.epsilon = epsilon
+        self.initial_accumulator_value = number(
+            "initial_accumulator_value", initial_accumulator_value
+        )
+        self.epsilon = number("epsilon", epsilon)
 
     def slot_groups(self) -> tuple[tuple[str, ...], ...]:
         return (("accumulator",),)

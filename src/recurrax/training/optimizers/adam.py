@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from recurrax.registry import serializable
+from recurrax.training.checks import number
 from recurrax.training.optimizers.base import Optimizer, Slots, Step
 
 
@@ -27,9 +28,9 @@ class Adam(Optimizer):
         **kwargs: Any,
     ) -> None:
         super().__init__(learning_rate, **kwargs)
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
+        self.beta_1 = number("beta_1", beta_1, 0, 1)
+        self.beta_2 = number("beta_2", beta_2, 0, 1)
+        self.epsilon = number("epsilon", epsilon)
         self.amsgrad = amsgrad
 
     def slot_groups(self) -> tuple[tuple[str, ...], ...]:

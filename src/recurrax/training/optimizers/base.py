@@ -13,6 +13,7 @@ from jax import Array
 from recurrax.dtypes import floatx
 from recurrax.naming import auto_name
 from recurrax.registry import deserialize, nearest, serialize
+from recurrax.training.checks import number, whole
 from recurrax.training.optimizers.clipping import clip
 from recurrax.training.schedules import LearningRateSchedule
 from recurrax.variable import Variable
@@ -85,17 +86,16 @@ class Optimizer:
                 "Give one of clipnorm, clipvalue and global_clipnorm, but they are "
                 f"{clipnorm}, {clipvalue} and {global_clipnorm}."
             )
-        if gradient_accumulation_steps is not None and gradient_accumulation_steps < 2:
-            raise ValueError(
-                "gradient_accumulation_steps must be at least 2, but it is "
-                f"{gradient_accumulation_steps}."
-            )
-        if use_ema and not 0 <= ema_momentum <= 1:
-            raise ValueError(f"ema_momentum must be from 0 to 1, but it is {ema_momentum}.")
-        if use_ema and ema_overwrite_frequency is not None and ema_overwrite_frequency < 1:
-            raise ValueError(
-                f"ema_overwrite_frequency must be at least 1, but it is {ema_overwrite_frequency}."
-            )
+        limits = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
+        for what, value in {**limits, "weight_decay": weight_decay}.items():
+            if value is not None:
+                number(what, value)
+        if gradient_accumulation_steps is not None:
+            whole("gradient_accumulation_steps", gradient_accumulation_steps, 2)
+        if use_ema:
+            number("ema_momentum", ema_momentum, 0, 1)
+            if ema_overwrite_frequency is not None:
+                whole("ema_overwrite_frequency", ema_overwrite_frequency)
         self.name = name or auto_name(type(self).__name__.lower())
         self.weight_decay = weight_decay
         self.clipnorm = clipnorm
@@ -218,7 +218,8 @@ class Optimizer:
             rate = deserialize(rate)
         if isinstance(rate, LearningRateSchedule) or callable(rate):
             return rate
-        if not isinstance(rate, int | float | np.number | Array | np.ndarray) or np.ndim(rate):
+        kinds = int | float | np.number | Array | np.ndarray
+        if not isinstance(rate, kinds) or isinstance(rate, bool) or np.ndim(rate):
             raise ValueError(
                 "learning_rate must be a number, a LearningRateSchedule or a function without "
                 f"arguments, but it is {rate!r}."
@@ -245,7 +246,7 @@ class Optimizer:
                 "learning rate cannot be set: make it with a number to set it later."
             )
         if isinstance(self._learning_rate, Variable) and not callable(rate):
-            self._learning_rate.assign(np.asarray(rate, self._learning_rate.dtype))
+            self._learning_rate.assign(self._checked_learning_rate(rate).value)
             return
         self._learning_rate = self._checked_learning_rate(rate)
         self._own = [self._iterations]
@@ -294,8 +295,15 @@ class Optimizer:
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Variable]]) -> Any:
         """One step with pairs of a gradient and its variable."""
-        gradients, variables = zip(*grads_and_vars, strict=True)
-        self.apply(list(gradients), list(variables))
+        pairs = list(grads_and_vars)
+        for _, variable in pairs:
+            if not isinstance(variable, Variable):
+                raise ValueError(
+                    "apply_gradients expects pairs of a gradient and its Variable, in this order, "
+                    f"but the second of one is {variable!r:.80}."
+                )
+        if pairs:
+            self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs])
         return self._iterations
 
     def apply(
@@ -308,6 +316,11 @@ class Optimizer:
         """
         if trainable_variables is not None:
             self.build(trainable_variables)
+            if len(grads) != len(trainable_variables):
+                raise ValueError(
+                    f"{self.name} got {len(grads)} gradients for {len(trainable_variables)} "
+                    "variables: give one for each, None where there is none."
+                )
             place = {id(v): i for i, v in enumerate(self._trainable)}
             ordered: list[Any] = [None] * len(self._trainable)
             for gradient, variable in zip(grads, trainable_variables, strict=True):
@@ -360,7 +373,7 @@ class Optimizer:
             ]
             new, accumulated, slots = jax.lax.cond(
                 (iteration + 1) % every == 0,
-                lambda: self._accumulated_step(total, slots, old, step),
+                lambda: self._accumulated_step(grads, total, slots, old, step),
                 lambda: (old, total, list(slots)),
             )
         else:
@@ -385,6 +398,12 @@ class Optimizer:
         ):
             if given != wanted:
                 raise ValueError(f"{self.name} needs {wanted} {what}, but {given} were given.")
+        for gradient, variable in zip(grads, self._trainable, strict=True):
+            if gradient is not None and np.shape(gradient) != variable.shape:
+                raise ValueError(
+                    f"The gradient of variable {variable.path!r} must have its shape, "
+                    f"{variable.shape}, but it has shape {np.shape(gradient)}."
+                )
 
     def _parted(self, values: Sequence[Any]) -> list[list[Any]]:
         parts, start = [], 0
@@ -393,8 +412,11 @@ class Optimizer:
             start += len(group)
         return parts
 
-    def _accumulated_step(self, total: list[Any], slots: Any, old: list[Any], step: Step) -> Any:
-        mean = [t / self.gradient_accumulation_steps for t in total]
+    def _accumulated_step(
+        self, grads: list[Any], total: list[Any], slots: Any, old: list[Any], step: Step
+    ) -> Any:
+        every = self.gradient_accumulation_steps
+        mean = [None if g is None else t / every for g, t in zip(grads, total, strict=True)]
         new, slots = self._one_step(mean, slots, old, step)
         return new, [jnp.zeros_like(t) for t in total], slots
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from recurrax.registry import serializable
+from recurrax.training.checks import number
 from recurrax.training.optimizers.base import Optimizer, Slots, Step
 
 
@@ -25,9 +26,9 @@ class Lamb(Optimizer):
         **kwargs: Any,
     ) -> None:
         super().__init__(learning_rate, **kwargs)
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
+        self.beta_1 = number("beta_1", beta_1, 0, 1)
+        self.beta_2 = number("beta_2", beta_2, 0, 1)
+        self.epsilon = number("epsilon", epsilon)
 
     def slot_groups(self) -> tuple[tuple[str, ...], ...]:
         return (("momentum", "velocity"),)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from recurrax.registry import serializable
+from recurrax.training.checks import number
 from recurrax.training.optimizers.base import Optimizer, Slots, Step
 
 
@@ -25,8 +26,8 @@ class Lion(Optimizer):
         super().__init__(learning_rate, **kwargs)
         if not 0 < beta_1 <= 1:
             raise ValueError(f"beta_1 must be above 0 and at most 1, but it is {beta_1!r}.")
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
+        self.beta_1 = number("beta_1", beta_1, 0, 1)
+        self.beta_2 = number("beta_2", beta_2, 0, 1)
 
     def slot_groups(self) -> tuple[tuple[str, ...], ...]:
         return (("momentum",),)

@@ -9,6 +9,7 @@ from jax import Array
 
 from recurrax.dtypes import floatx
 from recurrax.registry import serializable
+from recurrax.training.checks import number
 from recurrax.training.optimizers.base import Optimizer, Slots, Step
 from recurrax.variable import Variable
 
@@ -29,9 +30,9 @@ class Nadam(Optimizer):
         **kwargs: Any,
     ) -> None:
         super().__init__(learning_rate, **kwargs)
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
+        self.beta_1 = number("beta_1", beta_1, 0, 1)
+        self.beta_2 = number("beta_2", beta_2, 0, 1)
+        self.epsilon = number("epsilon", epsilon)
 
     def slot_groups(self) -> tuple[tuple[str, ...], ...]:
         return (("momentum", "velocity"),)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from recurrax.registry import serializable
+from recurrax.training.checks import number
 from recurrax.training.optimizers.base import Optimizer, Slots, Step
 
 
@@ -31,9 +32,9 @@ class RMSprop(Optimizer):
         **kwargs: Any,
     ) -> None:
         super().__init__(learning_rate, **kwargs)
-        self.rho = rho
-        self.momentum = momentum
-        self.epsilon = epsilon
+        self.rho = number("rho", rho, 0, 1)
+        self.momentum = number("momentum", momentum, 0, 1)
+        self.epsilon = number("epsilon", epsilon)
         self.centered = centered
 
     def slot_groups(self) -> tuple[tuple[str, ...], ...]:
