@@ -16,6 +16,12 @@ BATCH, FEATURES, UNITS = 3, 2, 4
 LENGTH = 4
 _WIDTHS = (FEATURES, UNITS, 2 * UNITS)
 
+
+def _places(v: Any, low: int, high: int) -> np.ndarray:
+    """As many of its features as `v` has, some of them twice."""
+    return np.random.default_rng(v.shape[1]).integers(low, high, v.shape[1])
+
+
 UNARY = {
     "tanh": jnp.tanh,
     "sigmoid": jax.nn.sigmoid,
@@ -30,6 +36,9 @@ UNARY = {
     "jitted": jax.jit(lambda v: jnp.cos(v) * v),
     "remat": jax.checkpoint(lambda v: jnp.tanh(v) * jnp.cos(v)),
     "flipped": lambda v: v[:, ::-1],
+    "picked": lambda v: v[:, _places(v, 0, v.shape[1])],
+    "picked or nothing": lambda v: jnp.take(v, _places(v, -3, v.shape[1] + 2), 1, fill_value=0.5),
+    "written": lambda v: v.at[:, _places(v, 0, v.shape[1] + 1)].add(v * v, mode="drop"),
 }
 BINARY = {
     "add": jnp.add,

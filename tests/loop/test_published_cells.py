@@ -6,15 +6,12 @@ import interpreter
 import jax
 import pytest
 from direct import Loops
-from published_cells import CELLS, convolutional, liquid, values_and_gradients
+from published_cells import CELLS, convolutional, values_and_gradients
 from recurrences import assert_same
 
 import recurrax
 
-REFUSED = {
-    convolutional: ["`conv_general_dilated`", "`conv_general_dilated`"],
-    liquid: ["too long to compile"],
-}
+REFUSED = {convolutional: ["`conv_general_dilated`", "`conv_general_dilated`"]}
 
 
 @pytest.mark.parametrize("step", CELLS, ids=lambda step: step.__name__)

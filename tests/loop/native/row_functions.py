@@ -71,6 +71,12 @@ FUNCTIONS = {
     "largest of all": lambda v: jax.nn.one_hot(jnp.argmax(v, -1), F) - jnp.argmin(v, -1)[:, None],
     "chosen": lambda v: jnp.select([v > 1, v > 0, v > -1], [v, 2 * v, v * v], -v),
     "written": lambda v: v.at[:, 1].set(0.5).at[:, 2:5].add(v[:, :3]).at[..., -1].mul(2.0),
+    "picked": lambda v: (
+        v[:, jnp.array([3, 0, 0, 5, -1, 2])] + jnp.take(v, 7, 1, fill_value=1)[:, None]
+    ),
+    "written at several": lambda v: (
+        v.at[:, jnp.array([4, 0, 4, 9])].add(v[:, 1:5]).at[:, ::2].set(1)
+    ),
     "spread out": lambda v: jax.lax.pad(v[:, :3], 0.1, [(0, 0, 0), (1, 0, 1)]),
     "rows counted and written": lambda v: v.at[0].set(0.5) * jax.lax.iota(jnp.float32, B)[:, None],
     "axes in another order": lambda v: jax.lax.reshape(v, (F, B), (1, 0)).T + v.reshape(F, B).T,

@@ -12,7 +12,7 @@ import pytest
 from accuracy import WORST, sample, worst_error
 from against_xla import assert_close, body_of, draw
 from hypothesis import HealthCheck, Phase, given, settings
-from published_cells import CELLS, liquid, values_and_gradients
+from published_cells import CELLS, values_and_gradients
 from random_cells import cells
 from random_cells import values_and_gradients as random_values_and_gradients
 from recurrences import assert_same, lstm
@@ -105,7 +105,7 @@ def test_products_go_with_a_loop(batch):
     assert native.accompanied_loops == 2
 
 
-@pytest.mark.parametrize("step", [c for c in CELLS if c is not liquid], ids=lambda c: c.__name__)
+@pytest.mark.parametrize("step", CELLS, ids=lambda c: c.__name__)
 def test_values_and_gradients_of_published_cells(step):
     program = interpreter.traced(functools.partial(values_and_gradients, recurrax.scan, step))
     native = direct.Loops(2, emulated.NEON, emulated.call)

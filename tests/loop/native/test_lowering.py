@@ -1,5 +1,8 @@
 """Every kind of equation, natively and with XLA."""
 
+import functools
+
+import direct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 from against_xla import assert_like_xla, body_of, draw, run_native
 from row_functions import FUNCTIONS, B, F, T
 
+from recurrax.loop.native.target import host
 from recurrax.loop.runners import native
 
 
@@ -126,6 +130,28 @@ def test_a_ring_that_an_integer_points_into():
     assert_like_xla(step, (), (draw(0, B, 4, F), jnp.int32(0)), (draw(1, 7, B, F),))
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, jnp.bfloat16])
+def test_small_numbers_are_written_where_they_belong_and_nowhere_else(dtype):
+    """Of rows a vector and one number wide, beside which others are, done before."""
+    carry, xs = jnp.ones((B, 17), dtype), jnp.full((T, B, 17), 7, dtype)
+    body = body_of(lambda c, s, x: (s, (s[0] + x[0],)), (), [carry], [xs])
+    arrays = [np.asarray(carry), np.asarray(xs)]
+    _, ys = direct.run(body, arrays, reverse=False, length=T, threads=3, target=host())
+    assert (ys == 8).all()
+
+
+def test_a_long_chain():
+    def step(consts, carry, xs):
+        h = carry[0]
+        for _ in range(800):
+            h = h * 0.5 + xs[0]
+        return (h,), ()
+
+    carry, xs = (draw(0, B, F),), (draw(1, 2, B, F),)
+    (last,), _ = run_native(body_of(step, (), carry, xs), (), carry, xs)
+    np.testing.assert_allclose(last, 2 * xs[0][1], rtol=1e-6)
+
+
 def test_no_rows_at_all():
     """A step on vectors, without a batch."""
     consts = (draw(2, F, F),)
@@ -232,6 +258,10 @@ REFUSED = {
     "complex": (lambda v: jnp.fft.fft(v).real, "complex64"),
     "inverse": (jnp.linalg.inv, "`lu` of [40, 40]: no native form"),
     "rounded": (lambda v: jax.lax.reduce_precision(v, 5, 10), "`reduce_precision` of [40, 40]"),
+    "long": (
+        lambda v: functools.reduce(lambda v, _: jnp.tanh(v), range(1100), v),
+        "too long to compile",
+    ),
     "rows together": (lambda v: v @ (v.T @ v), "rows meet"),
 }
 

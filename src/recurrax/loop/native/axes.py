@@ -13,7 +13,9 @@ import math
 from collections.abc import Sequence
 
 from recurrax.loop.body import Body
+from recurrax.loop.native import places
 from recurrax.loop.native.inline import Atom, Equation, Name, Number, Program
+from recurrax.loop.native.places import Places
 from recurrax.loop.operations import picks_rows
 
 Node = tuple[Name, int]
@@ -175,12 +177,22 @@ def _join(classes: _Classes, eqn: Equation, fixed: set[Name]) -> None:
                 classes.join(inputs[0], axis, out, place)
         case "dot_general":
             _join_product(classes, eqn, fixed)
-        case "gather" if picks_rows(params, inputs[0].shape, inputs[1].shape):
+        case "gather" if inputs[0] in fixed and picks_rows(params, *(x.shape for x in inputs)):
             table, index = inputs
             classes.spoil(table, range(len(table.shape)))
             classes.spoil(out, [len(out.shape) - 1])
             for axis in range(len(index.shape) - 1):
                 classes.join(index, axis, out, axis)
+        case "gather":
+            _join_windows(classes, places.of_gather(eqn), inputs, out)
+        case name if name.startswith("scatter"):
+            at = places.of_scatter(eqn)
+            for whole in (inputs[0], out):
+                _join_windows(classes, at, (whole, inputs[1]), inputs[2])
+            # updates of several windows meet
+            classes.spoil(inputs[2], [k for k in at.indexed if k not in at.paired])
+        case "constant":
+            classes.spoil(out, range(len(out.shape)))
         case "iota":  # a row does not know its number
             classes.spoil(out, [params["dimension"]])
         case "tile" | "slice" | "pad" | "rev" | "concatenate" | "split":
@@ -250,6 +262,19 @@ def _join_reshaped(classes: _Classes, before: Atom, after: Name) -> None:
             classes.spoil(before, range(i, min(ends_i, len(before.shape))))
             classes.spoil(after, range(j, min(ends_j, len(after.shape))))
         i, j = ends_i, ends_j
+
+
+def _join_windows(classes: _Classes, at: Places, inputs: Sequence[Atom], part: Atom) -> None:
+    """Join the axes of a whole, the indices of windows in it and the windows' part."""
+    whole, index = inputs
+    alike = at.whole_axes(whole.shape)
+    for axis, into in alike.items():
+        classes.join(whole, into, part, axis)
+    classes.spoil(whole, [k for k in range(len(whole.shape)) if k not in alike.values()])
+    classes.spoil(part, [k for k in at.windowed if k not in alike])
+    for axis, into in at.indexed.items():
+        classes.join(index, into, part, axis)
+    classes.spoil(index, [len(index.shape) - 1])
 
 
 def _join_product(classes: _Classes, eqn: Equation, fixed: set[Name]) -> None:

@@ -8,6 +8,7 @@ from recurrax.loop.native.unsupported import Unsupported
 
 LARGEST = 16_000
 _OF_A_FUNCTION = 15  # roughly what an exp is made of
+_OF_A_PLACE = 4  # to find and to move one number
 
 
 def check_effort(schedule: Schedule) -> None:
@@ -21,7 +22,9 @@ def check_effort(schedule: Schedule) -> None:
         seen: dict[int, set[tuple[Value, int]]] = {}
         for task in tasks:
             known = seen.setdefault(task.width, set())
-            total += _emitted(schedule, task.value, task.start, stage, known)
+            for operand in task.operands:
+                total += _emitted(schedule, operand, task.start, task.width, stage, known)
+            total += _OF_A_PLACE * schedule.lanes if task.scatters else 0
             if total > LARGEST:
                 raise Unsupported(
                     f"a step is more than {LARGEST} operations one after another, on features that "
@@ -30,21 +33,33 @@ def check_effort(schedule: Schedule) -> None:
 
 
 def _emitted(
-    schedule: Schedule, value: Value, start: int, stage: Stage, known: set[tuple[Value, int]]
+    schedule: Schedule,
+    value: Value,
+    start: int,
+    width: int,
+    stage: Stage,
+    known: set[tuple[Value, int]],
 ) -> int:
-    """Operations to compute `value` from feature `start` on, but for what is `known`."""
+    """Operations to compute `width` features of `value` from `start` on, less what is `known`."""
     pending, count = [(value, start)], 0
     while pending:
         key = top, at = pending.pop()
         if key in known:
             continue
         known.add(key)
-        if top.op in ("number", "reduce") or schedule.in_memory(top, stage):
+        if top.op in ("number", "numbers", "reduce") or schedule.in_memory(top, stage):
             count += 1
         elif top.op == "slice":
             pending.append((top.args[0], at + top.param))
         elif top.op == "concat":
             pending.append(piece_at(top, at))
+        elif top.op == "pick":
+            places = top.args[1]
+            if places.op == "numbers" and width <= schedule.lanes:
+                count += _OF_A_PLACE
+                continue
+            count += _OF_A_PLACE * schedule.lanes
+            pending.append((places, at if places.width > 1 else 0))
         else:
             count += _OF_A_FUNCTION if top.op == "map" and top.param[0] in FUNCTIONS else 1
             pending.extend((a, at if a.width > 1 else 0) for a in top.args)

@@ -1,17 +1,20 @@
 """The values of one step as a graph: every value is one row of numbers, its features laid flat.
 
-Equal values are one value (hash-consing). Seven kinds are enough:
+Equal values are one value (hash-consing). Ten kinds are enough:
 
 | op | args | param | what it is |
 | --- | --- | --- | --- |
 | `leaf` | – | `Source` | a row of an argument |
 | `number` | – | the number | a constant |
+| `numbers` | – | the numbers | constants side by side |
 | `map` | operands | name, and what else it needs | elementwise; one feature goes with any |
 | `slice` | whole | first feature | `width` features of another value |
 | `concat` | pieces | their widths | pieces side by side; a piece one wide fills its place |
 | `reduce` | operand | `sum`, `max`, `min`, `and`, `or` | all features to one |
 | `dot` | operand | `Weight` | the product of a row with a matrix |
 | `look_up` | index | `Table` | the row of a table that the index, of one feature, picks |
+| `pick` | whole, places | – | for each place the feature of the whole that stands there |
+| `scatter` | onto, features, places | how they combine | `onto`, with each feature at its place |
 """
 
 import dataclasses
@@ -94,9 +97,11 @@ class Graph:
         return self._make("leaf", (), source, width, kind, source.by_row)
 
     def number(self, number, kind: str) -> Value:
-        # a float by its bits: -0.0 is not 0.0, and NaN is NaN
-        param = float(number).hex() if kind[0] == "f" else int(number)
-        return self._make("number", (), param, 1, kind)
+        return self._make("number", (), _told_apart(number, kind), 1, kind)
+
+    def numbers(self, numbers: Sequence[Any], kind: str) -> Value:
+        """Numbers side by side; one alone where all are the same."""
+        return self._numbers([_told_apart(number, kind) for number in numbers], kind)
 
     def map(self, name: str, args: Sequence[Value], kind: str, extra: Any = None) -> Value:
         if name == "add" and (spread := self._added_to_products(args)) is not None:
@@ -110,6 +115,8 @@ class Graph:
             return self.slice(value.args[0], value.param + offset, width)
         if value.op == "concat":
             return self._slice_of_concat(value, offset, width)
+        if value.op == "numbers":
+            return self._numbers(value.param[offset : offset + width], value.kind)
         return self._make("slice", (value,), offset, width, value.kind)
 
     def concat(self, pieces: Sequence[tuple[Value, int]]) -> Value:
@@ -136,6 +143,35 @@ class Graph:
 
     def look_up(self, index: Value, table: Table, width: int, kind: str) -> Value:
         return self._make("look_up", (index,), table, width, kind)
+
+    def pick(self, whole: Value, places: Value) -> Value:
+        """The features of `whole` at `places`, which are from 0 to its width - 1."""
+        if whole.width == 1:
+            return whole
+        if places.op == "number":
+            return self.slice(whole, places.param, 1)
+        if places.op == "numbers":
+            first = places.param[0]
+            if places.param == tuple(range(first, first + places.width)):
+                return self.slice(whole, first, places.width)
+            if whole.op == "numbers":
+                return self._numbers([whole.param[k] for k in places.param], whole.kind)
+            if whole.op == "pick" and whole.args[1].op == "numbers":
+                return self.pick(whole.args[0], self.pick(whole.args[1], places))
+        return self._make("pick", (whole, places), None, places.width, whole.kind)
+
+    def scatter(
+        self, onto: Value, features: Value, places: Value, how: str, width: int, count: int
+    ) -> Value:
+        """`width` features of `onto`, and in turn each of the `count` others combined with the one
+        at its place; what has the place `width` is left out."""
+        args = (onto, features, places)
+        return self._make("scatter", args, (how, count), width, onto.kind)
+
+    def _numbers(self, params: Sequence[Any], kind: str) -> Value:
+        if len(set(params)) == 1:
+            return self._make("number", (), params[0], 1, kind)
+        return self._make("numbers", (), tuple(params), len(params), kind)
 
     def _grown(self, flat: list[tuple[Value, int]], value: Value, width: int) -> bool:
         """Whether `value` continues the last piece, which then is made longer."""
@@ -172,6 +208,11 @@ class Graph:
                     start += width
                 return self.concat(pieces)
         return None
+
+
+def _told_apart(number: Any, kind: str) -> str | int:
+    """A float by its bits: -0.0 is not 0.0, and NaN is NaN."""
+    return float(number).hex() if kind[0] == "f" else int(number)
 
 
 def _is_product(value: Value) -> bool:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 from recurrax.loop.native.graph import Value
 from recurrax.loop.native.rows import piece_at
-from recurrax.loop.native.schedule import Schedule, Stage
+from recurrax.loop.native.schedule import Schedule, Stage, stripped
 
-_Read = tuple[Value, int]
+_Read = tuple[Value, int | None]
 _Loop = tuple[Stage, int]
 
 
@@ -106,11 +106,12 @@ class _Reads:
         self._crooked: set[tuple[Value, _Loop]] = set()
         for stage, tasks in schedule.tasks.items():
             for task in tasks:
-                for leaf, start in _reads(schedule, task.value, task.start, stage):
-                    loop = (stage, task.width)
-                    self._loops.setdefault(leaf, set()).add(loop)
-                    if start % task.width:
-                        self._crooked.add((leaf, loop))
+                loop = (stage, 0 if task.scatters else task.width)
+                for operand in task.operands:
+                    for leaf, start in _reads(schedule, operand, task.start, stage):
+                        self._loops.setdefault(leaf, set()).add(loop)
+                        if start is None or start % task.width:
+                            self._crooked.add((leaf, loop))
 
     def end_before(self, leaf: Value, loop: _Loop) -> bool:
         """Whether nothing of `leaf` is read after `loop` has written at the same place.
@@ -135,11 +136,12 @@ def _under(value: Value) -> Iterator[Value]:
 
 
 def _reads(schedule: Schedule, value: Value, start: int, stage: Stage) -> Iterator[_Read]:
-    """The leaves, and where in them, that computing `value` from `start` on loads."""
+    """The leaves that computing `value` from `start` on loads, and where in them: None where it
+    picks from them."""
     pending, seen = [(value, start)], set()
     while pending:
         top, at = pending.pop()
-        if (top, at) in seen or top.op in ("number", "reduce"):
+        if (top, at) in seen or top.op in ("number", "numbers", "reduce"):
             continue
         seen.add((top, at))
         if top.op == "leaf":
@@ -150,5 +152,10 @@ def _reads(schedule: Schedule, value: Value, start: int, stage: Stage) -> Iterat
             pending.append((top.args[0], at + top.param))
         elif top.op == "concat":
             pending.append(piece_at(top, at))
+        elif top.op == "pick":
+            whole, places = top.args
+            if (source := stripped(whole)[0]).op == "leaf":
+                yield source, None
+            pending.append((places, at if places.width > 1 else 0))
         else:
             pending.extend((a, at if a.width > 1 else 0) for a in top.args)

@@ -20,6 +20,7 @@ _CALLS = {
     "remat",
     "remat2",
 }
+_LARGEST = 1 << 14
 
 
 @dataclasses.dataclass(eq=False)
@@ -60,8 +61,10 @@ class Program:
 def flatten(closed: ClosedJaxpr) -> Program:
     """Lay out `closed` and every call inside it.
 
+    Arrays that stand in it are made by equations `constant`.
+
     Raises:
-        Unsupported: if it holds an array constant (the loop hands those over as arguments).
+        Unsupported: if it holds a large one (the loop hands others over as arguments).
     """
     inputs = tuple(Name(v.aval.shape, v.aval.dtype) for v in closed.jaxpr.invars)
     equations: list[Equation] = []
@@ -69,21 +72,25 @@ def flatten(closed: ClosedJaxpr) -> Program:
     return Program(inputs, tuple(equations), tuple(outputs))
 
 
-def _number(value, aval) -> Number:
+def _constant(value, aval, equations: list[Equation]) -> Atom:
     array = np.asarray(value)
     alike = array.size > 0 and ((array == array.flat[0]) | (array != array)).all()
-    if not alike or (array != array).any() != (array != array).all():
+    if alike and (array != array).any() == (array != array).all():
+        return Number(array.flat[0].item(), tuple(aval.shape), aval.dtype)
+    if not 0 < array.size <= _LARGEST:
         raise Unsupported(f"an array constant of shape {array.shape} stands inside the step")
-    return Number(array.flat[0].item(), tuple(aval.shape), aval.dtype)
+    name = Name(tuple(aval.shape), aval.dtype)
+    equations.append(Equation("constant", {"array": array}, (), (name,)))
+    return name
 
 
 def _walk(jaxpr, consts, arguments, equations: list[Equation]) -> list[Atom]:
     names: dict[Any, Atom] = dict(zip(jaxpr.invars, arguments, strict=True))
     for variable, value in zip(jaxpr.constvars, consts, strict=True):
-        names[variable] = _number(value, variable.aval)
+        names[variable] = _constant(value, variable.aval, equations)
 
     def atom(x) -> Atom:
-        return _number(x.val, x.aval) if isinstance(x, Literal) else names[x]
+        return _constant(x.val, x.aval, equations) if isinstance(x, Literal) else names[x]
 
     for eqn in jaxpr.eqns:
         inputs = tuple(atom(x) for x in eqn.invars)

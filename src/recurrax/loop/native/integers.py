@@ -5,6 +5,9 @@ stands there by its bits.
 """
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from recurrax.loop.native.graph import Graph, Value
 from recurrax.loop.native.unsupported import Unsupported
@@ -32,6 +35,11 @@ def is_whole(dtype: str) -> bool:
 def named(name: str, dtype: str) -> str:
     """The operation `name` on numbers of `dtype`."""
     return f"u{name}" if dtype == "uint32" and name in _BY_SIGN else name
+
+
+def held(number: Any, dtype: str) -> Any:
+    """A number of `dtype` as it stands in the graph."""
+    return int(np.uint32(number).view(np.int32)) if dtype == "uint32" else number
 
 
 def elementwise(

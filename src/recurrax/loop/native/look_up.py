@@ -6,18 +6,20 @@ from recurrax.loop.native import integers
 from recurrax.loop.native.graph import Graph, Table, Value
 from recurrax.loop.native.inline import Equation
 from recurrax.loop.native.tensor import Tensor, as_value
-from recurrax.loop.native.unsupported import Unsupported
 from recurrax.loop.operations import picks_rows
+
+
+def picks_fixed_rows(eqn: Equation, table: Tensor) -> bool:
+    """Whether whole rows of an argument are picked that is the same at every step."""
+    picks = picks_rows(eqn.params, eqn.inputs[0].shape, eqn.inputs[1].shape)
+    return picks and table.fixed is not None and table.fixed.view.strides[1] == 1
 
 
 def looked_up(graph: Graph, eqn: Equation, inputs: Sequence[Tensor], shape) -> Tensor:
     """The rows that the integers pick: the first or last where they lie outside the table."""
     table, index = inputs
     fixed = table.fixed
-    if not picks_rows(eqn.params, eqn.inputs[0].shape, eqn.inputs[1].shape):
-        raise Unsupported("it picks something else than rows of a table by one integer each")
-    if fixed is None or fixed.view.strides[1] != 1:
-        raise Unsupported("it looks up in something else than an argument of the loop")
+    assert fixed is not None
     whole = as_value(graph, index)
     count, width = fixed.view.shape
     place = Table(fixed.source.index, fixed.source.dtype, fixed.view.offset, fixed.view.strides[0])

@@ -10,11 +10,11 @@ import numpy as np
 
 from recurrax.loop import operations
 from recurrax.loop.body import Body
-from recurrax.loop.native import integers, structure
+from recurrax.loop.native import integers, picking, structure
 from recurrax.loop.native.axes import Rows, find_rows
 from recurrax.loop.native.graph import Graph, Source, Value
 from recurrax.loop.native.inline import Atom, Equation, Name, Number, flatten
-from recurrax.loop.native.look_up import looked_up
+from recurrax.loop.native.look_up import looked_up, picks_fixed_rows
 from recurrax.loop.native.memory import register_type
 from recurrax.loop.native.products import product
 from recurrax.loop.native.rewriting import rewritten
@@ -121,9 +121,7 @@ def lower(body: Body) -> Step:
 
     def read(atom: Atom) -> Tensor:
         if isinstance(atom, Number):
-            kind, number = register_type(atom.dtype), atom.value
-            if np.dtype(atom.dtype) == np.uint32:  # by its bits
-                number = int(np.uint32(number).view(np.int32))
+            kind, number = register_type(atom.dtype), integers.held(atom.value, _name(atom))
             value = graph.number(number, kind)
             return Tensor(rows.feature_shape(atom), value=value)
         return known[atom]
@@ -203,6 +201,8 @@ def _lower(graph: Graph, rows: Rows, eqn: Equation, inputs: list[Tensor]) -> lis
         return [structure.concatenated(graph, rows, eqn, inputs)]
     if name == "pad":
         return [structure.padded(graph, rows, eqn, inputs[0], inputs[1])]
+    if name == "constant":
+        return [structure.listed(graph, eqn)]
     if name == "iota":
         return [structure.counted(graph, rows, eqn)]
     if name in _REDUCTIONS:
@@ -212,7 +212,13 @@ def _lower(graph: Graph, rows: Rows, eqn: Equation, inputs: list[Tensor]) -> lis
     if name == "dot_general":
         return [product(graph, rows, eqn, inputs)]
     if name == "gather":
-        return [looked_up(graph, eqn, inputs, shape)]
+        if picks_fixed_rows(eqn, inputs[0]):
+            return [looked_up(graph, eqn, inputs, shape)]
+        return [picking.gathered(graph, rows, eqn, inputs)]
+    if name in picking.SCATTERS:
+        whole = Tensor(shape, value=picking.scattered(graph, rows, eqn, inputs))
+        how = picking.SCATTERS[name]
+        return [_converted(graph, whole, "int32", _name(out)) if _wraps(how, out) else whole]
     return [Tensor(shape, value=_elementwise(graph, rows, name, eqn, inputs))]
 
 
@@ -277,7 +283,12 @@ def _holds(dtype: Any, *, exponent_bits: int, mantissa_bits: int) -> bool:
 
 def _wraps(how: str, out: Atom) -> bool:
     """Whether a reduction may leave the range of its dtype."""
-    return how in ("sum", "prod") and _name(out) in ("int8", "uint8", "int16", "uint16")
+    return how in ("sum", "prod", "difference") and _name(out) in (
+        "int8",
+        "uint8",
+        "int16",
+        "uint16",
+    )
 
 
 def _name(atom: Atom) -> str:

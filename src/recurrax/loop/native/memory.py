@@ -119,6 +119,23 @@ def load(b: Builder, base: Register, dtype: str, offsets, lanes: Lanes) -> Regis
         raw = b.load(address, align=size(dtype), typ=type_)
     else:
         raw = _masked_load(b, address, type_, lanes, size(dtype))
+    return _widened(b, raw, dtype)
+
+
+def load_each(b: Builder, base: Register, dtype: str, offsets, places: list[Register]) -> Register:
+    """A number for each of a vector's lanes, at `places` from `offsets` after `base` on."""
+    stored = _STORED[dtype]
+    start = at(b, base, stored, *offsets)
+    raw: Register = ir.Constant(ir.VectorType(stored, len(places)), ir.Undefined)
+    for lane, place in enumerate(places):
+        number = b.load(at(b, start, stored, place), typ=stored)
+        raw = b.insert_element(raw, number, i32(lane))
+    return _widened(b, raw, dtype)
+
+
+def _widened(b: Builder, raw: Register, dtype: str) -> Register:
+    """Stored numbers as they stand in registers."""
+    type_ = raw.type
     match dtype:
         case "bfloat16":
             wide = b.shl(b.zext(raw, like(type_, i32)), constant(like(type_, i32), 16))
@@ -152,6 +169,8 @@ def store(b: Builder, value: Register, base: Register, dtype: str, offsets, lane
         b.store(value, address)
     elif lanes.used == lanes.count:
         b.store(value, address, align=size(dtype))
+    elif lanes.used == 1:  # LLVM writes four bytes of a number that it has just made smaller
+        b.store(b.extract_element(value, i32(0)), address)
     else:
         _masked_store(b, value, address, lanes, size(dtype))
 

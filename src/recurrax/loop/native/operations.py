@@ -113,6 +113,8 @@ def combine(b: Builder, how: str, x: Register, y: Register) -> Register:
     match how:
         case "sum":
             return b.fadd(x, y) if element(x.type) in (f32, f64) else b.add(x, y)
+        case "difference":
+            return b.fsub(x, y) if element(x.type) in (f32, f64) else b.sub(x, y)
         case "prod":
             return b.fmul(x, y) if element(x.type) in (f32, f64) else b.mul(x, y)
         case "and":

@@ -20,6 +20,7 @@ from recurrax.loop.body import Body
 from recurrax.loop.native.unsupported import Unsupported
 
 _LARGEST = 64
+_FEW_PLACES = 16
 
 
 def rewritten(body: Body) -> Body:
@@ -47,6 +48,8 @@ def _rewrites(eqn: JaxprEqn) -> bool:
             return any(inner for _, _, inner in eqn.params["padding_config"])
         case "reshape":
             return eqn.params["dimensions"] is not None
+        case "scatter" | "scatter-add" | "scatter-mul":
+            return _writes_in_one_place(eqn)
         case name:
             return name in RULES
 
@@ -63,6 +66,20 @@ def _rule(eqn: JaxprEqn, operands: list[Any]) -> list[Any] | None:
         shapes = ", ".join(str(list(jaxprs.aval(v).shape)) for v in eqn.invars)
         raise Unsupported(f"`{name}` of {shapes}: {error}") from None
     return list(outputs) if eqn.primitive.multiple_results else [outputs]
+
+
+def _writes_in_one_place(eqn: JaxprEqn) -> bool:
+    """Whether a scatter writes at one place of an axis, as `x.at[:, k].set(...)` has it."""
+    whole, index, update = (jaxprs.aval(v) for v in eqn.invars)
+    numbers = eqn.params["dimension_numbers"]
+    axes = numbers.scatter_dims_to_operand_dims
+    if index.ndim != 1 or len(axes) != 1 or numbers.operand_batching_dims:
+        return False
+    sizes = list(update.shape)
+    for axis in numbers.inserted_window_dims:
+        sizes.insert(axis, 1)
+    others = [k for k in range(whole.ndim) if k != axes[0]]
+    return sizes[axes[0]] == 1 and all(sizes[k] == whole.shape[k] for k in others)
 
 
 def _padded(x: Array, filler: Any, *, padding_config: Sequence[tuple[int, int, int]]) -> Array:
@@ -142,7 +159,11 @@ def _dynamic_slice(x: Array, *starts: Array, slice_sizes: Sequence[int]) -> Arra
     start = _clamped(starts[axis], last)
     if isinstance(start, int):
         return lax.slice_in_dim(x, start, start + size, axis=axis)
-    _few(last + 1, "the places to begin are")
+    if last + 1 > _FEW_PLACES:
+        every = tuple(range(x.ndim))
+        numbers = lax.GatherDimensionNumbers(every, (), (axis,))
+        clip = lax.GatherScatterMode.CLIP
+        return lax.gather(x, start[None], numbers, slice_sizes, mode=clip)
     result = lax.slice_in_dim(x, 0, size, axis=axis)
     for k in range(1, last + 1):
         result = jnp.where(start == k, lax.slice_in_dim(x, k, k + size, axis=axis), result)
@@ -154,6 +175,9 @@ def _dynamic_update_slice(x: Array, update: Array, *starts: Array) -> Array:
     if axis is None:
         return update
     start = _clamped(starts[axis], x.shape[axis] - update.shape[axis])
+    if not isinstance(start, int) and update.shape[axis] > _FEW_PLACES:
+        numbers = lax.ScatterDimensionNumbers(tuple(range(x.ndim)), (), (axis,))
+        return lax.scatter(x, start[None], update, numbers, mode=lax.GatherScatterMode.CLIP)
     return _written(x, update, axis, start, lambda old, new: new)
 
 
@@ -172,7 +196,6 @@ def _written(x: Array, update: Array, axis: int, start: Any, combine: Callable) 
         before = lax.slice_in_dim(x, 0, start, axis=axis)
         after = lax.slice_in_dim(x, stop, x.shape[axis], axis=axis)
         return lax.concatenate([p for p in (before, middle, after) if p.shape[axis]], axis)
-    _few(size, "the features to write are")
     place = _place(x, axis)
     for k in range(size):
         new = lax.slice_in_dim(update, k, k + 1, axis=axis)
@@ -181,19 +204,14 @@ def _written(x: Array, update: Array, axis: int, start: Any, combine: Callable) 
 
 
 def _scattered(combine: Callable, x: Array, at: Any, update: Array, **params: Any) -> Array:
-    """One window written at one place, as `x.at[:, k].set(...)` has it."""
+    """One window, of one entry along its axis, combined with what stands there."""
     numbers = params["dimension_numbers"]
-    axes = numbers.scatter_dims_to_operand_dims
-    single = at.ndim == 1 and len(axes) == 1 and not numbers.operand_batching_dims
-    if not single:
-        raise Unsupported("it writes to many places at once")
-    inserted = numbers.inserted_window_dims
-    if len(inserted):
-        update = lax.expand_dims(update, inserted)
-    (axis,) = axes
-    if _one_axis(x.shape, update.shape) not in (axis, None):
-        raise Unsupported("it writes to a part of its rows")
+    if len(numbers.inserted_window_dims):
+        update = lax.expand_dims(update, numbers.inserted_window_dims)
+    (axis,) = numbers.scatter_dims_to_operand_dims
     start = int(at[0]) if isinstance(at, np.ndarray) else at[0]
+    if params["mode"] == lax.GatherScatterMode.CLIP:
+        start = _clamped(start, x.shape[axis] - 1)
     return _written(x, update, axis, start, combine)
 
 

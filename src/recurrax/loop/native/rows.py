@@ -1,6 +1,7 @@
 """The elementwise work of one row in one stage: loops over features, everything in registers."""
 
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import llvmlite.ir as ir
 
@@ -10,6 +11,7 @@ from recurrax.loop.native.emit import (
     Register,
     across,
     constant,
+    i32,
     i64,
     integer,
     loop,
@@ -17,9 +19,10 @@ from recurrax.loop.native.emit import (
 )
 from recurrax.loop.native.graph import Value
 from recurrax.loop.native.lower import FUNCTIONS
-from recurrax.loop.native.memory import TYPES, Lanes
+from recurrax.loop.native.memory import SPILLED, TYPES, Lanes
 from recurrax.loop.native.overlap import overlapped
-from recurrax.loop.native.schedule import Schedule, Slot, Stage, Task
+from recurrax.loop.native.schedule import Schedule, Slot, Stage, Task, stripped
+from recurrax.loop.native.work import constant_data
 
 Key = tuple[Value, int]
 
@@ -56,7 +59,7 @@ class Row:
 
     def emit(self, stage: Stage) -> None:
         """All tasks of `stage`; those as wide as each other share a loop."""
-        tasks = self.schedule.tasks[stage]
+        tasks = [t for t in self.schedule.tasks[stage] if not t.scatters]
         for width in sorted({t.width for t in tasks}):
             group = [t for t in tasks if t.width == width]
             if width == 1:
@@ -66,6 +69,9 @@ class Row:
         kept = {t.into: t.slot for t in tasks if t.into is not None and t.slot is not None}
         for value, slot in kept.items():
             self._store(self._totals[value], slot, [], Lanes.scalar())
+        for task in self.schedule.tasks[stage]:
+            if task.scatters:
+                self._scatter(task, stage)
 
     def _address(self, slot: Slot) -> tuple[Register, list]:
         """Where this row of a slot begins: a base and an offset in elements."""
@@ -89,9 +95,35 @@ class Row:
         """Feature `start` of `value` (its only one, if it is one wide)."""
         start = start if value.width > 1 else 0
         key = (value, start)
-        if key not in self._scalars:
-            self._scalars[key] = self._new_scalar(value, start, stage)
+        for inner in self._inside_out(key, stage, self._scalars):
+            self._scalars[inner] = self._new_scalar(*inner, stage)
         return self._scalars[key]
+
+    def _inside_out(self, key: Key, stage: Stage, known: Mapping[Key, Register]) -> Iterator[Key]:
+        """What is computed for a value, and it itself, in an order in which it can be; to be
+        `known` before the next is asked for. (Python would not go down a long chain of calls.)"""
+        pending, opened = [key], set()
+        while pending:
+            top = pending[-1]
+            if top not in known and top not in opened:
+                opened.add(top)
+                pending += reversed(self._operands(*top, stage))
+                continue
+            pending.pop()
+            if top not in known:
+                yield top
+
+    def _operands(self, value: Value, start: int, stage: Stage) -> list[Key]:
+        """The values in registers that feature `start` of `value` is made of."""
+        if value.op in ("number", "numbers", "look_up") or value in self._totals:
+            return []
+        if self.schedule.in_memory(value, stage):
+            return []
+        if value.op == "concat":
+            return [piece_at(value, start)]
+        start += value.param if value.op == "slice" else 0
+        operands = value.args[1:] if value.op == "pick" else value.args
+        return [(a, start if a.width > 1 else 0) for a in operands]
 
     def _new_scalar(self, value: Value, start: int, stage: Stage) -> Register:
         if value.op == "number":
@@ -107,6 +139,14 @@ class Row:
             return self._scalar(piece, inner, stage)
         if value.op == "look_up":
             return self._look_up(value, [start], stage, Lanes.scalar())
+        if value.op == "numbers":
+            return constant(TYPES[value.kind], _number(value.param[start], value.kind))
+        if value.op == "pick":
+            whole, places = value.args
+            place = self._scalar(places, start, stage)
+            base, dtype, offsets = self._picked_from(whole, stage)
+            place = _as_offset(self.b, place)
+            return memory.load(self.b, base, dtype, [*offsets, place], Lanes.scalar())
         args = [self._scalar(a, start, stage) for a in value.args]
         return operations.apply(self.b, value.param[0], value.param[1], args, value.kind)
 
@@ -127,7 +167,7 @@ class Row:
     def _group(self, tasks: list[Task], width: int, stage: Stage) -> None:
         """One loop over `width` features for all of `tasks`, and what is left over in part."""
         b, lanes = self.b, self.lanes
-        spread, functions = self._prepare(tasks, stage)
+        spread, functions = self._prepare([t.value for t in tasks], stage)
         reductions = list(dict.fromkeys(t.into for t in tasks if t.into is not None))
         whole, rest = divmod(width, lanes)
         overlap = 1 < functions < _MANY_FUNCTIONS
@@ -163,7 +203,9 @@ class Row:
         def body(index: Register, carried: list[Register]) -> list[Register]:
             count, results, begin = len(reductions), [], len(b.block.instructions)
             for k in range(turns):
-                place = b.add(index, integer(k * lanes)) if k else index
+                known = _known(index)
+                further = b.add(index, integer(k * lanes)) if known is None else known + k * lanes
+                place = further if k else index
                 results += turn(place, carried[k * count : (k + 1) * count], lanes)
             if overlap:
                 b.block.instructions[begin:] = overlapped(b.block.instructions[begin:])
@@ -184,25 +226,49 @@ class Row:
             total = across(b, vector, lambda x, y, how=how: operations.combine(b, how, x, y))
             self._add_total(r, total)
 
-    def _prepare(self, tasks: list[Task], stage: Stage) -> tuple[dict[Value, Register], int]:
+    def _scatter(self, task: Task, stage: Stage) -> None:
+        """Combine some features, one after another, with what stands at their places."""
+        b, lanes, slot, into = self.b, self.lanes, task.slot, task.into
+        assert slot is not None and into is not None
+        spread, _ = self._prepare(list(task.operands), stage)
+
+        def some(index: Register | int, used: int) -> None:
+            rest = (index, stage, Lanes(lanes, used), {}, spread)
+            features, places = (self._vector(v, task.start, *rest) for v in task.operands)
+            for lane in range(used):
+                feature = b.extract_element(features, i32(lane))
+                place = [_as_offset(b, b.extract_element(places, i32(lane)))]
+                if (how := into.param[0]) != "last":
+                    known = self._load(slot, place, Lanes.scalar())
+                    feature = operations.combine(b, how, known, feature)
+                self._store(feature, slot, place, Lanes.scalar())
+
+        whole = task.width - task.width % lanes
+        loop(b, 0, whole, lanes, [], lambda index, _: some(index, lanes))
+        if whole < task.width:
+            some(whole, task.width - whole)
+
+    def _prepare(self, values: list[Value], stage: Stage) -> tuple[dict[Key, Register], int]:
         """What a loop over features needs ahead of it, and how many functions it evaluates.
 
         The single numbers that it uses are laid into vectors.
         """
-        spread: dict[Value, Register] = {}
+        spread: dict[Key, Register] = {}
         functions, seen = 0, set()
-        pending = [task.value for task in reversed(tasks)]
+        pending = values[::-1]
         while pending:
             value = pending.pop()
             if value in seen:
                 continue
             seen.add(value)
             if value.width == 1:
-                spread[value] = splat(self.b, self._scalar(value, 0, stage), self.lanes)
+                spread[value, 0] = splat(self.b, self._scalar(value, 0, stage), self.lanes)
             elif self.schedule.in_memory(value, stage):
                 continue
             elif value.op == "look_up":
                 self._row_of(value, stage)
+            elif value.op == "pick":
+                pending.append(value.args[1])
             else:
                 functions += value.op == "map" and value.param[0] in FUNCTIONS
                 pending += reversed(value.args)
@@ -211,8 +277,7 @@ class Row:
     def _row_of(self, value: Value, stage: Stage) -> Register:
         """Where the row that the look-up `value` picks begins in its table, in elements."""
         if value not in self._rows_of:
-            index = self._scalar(value.args[0], 0, stage)
-            index = self.b.sext(index, i64) if index.type.width < 64 else index
+            index = _as_offset(self.b, self._scalar(value.args[0], 0, stage))
             self._rows_of[value] = self.b.mul(index, integer(value.param.row_stride))
         return self._rows_of[value]
 
@@ -229,35 +294,109 @@ class Row:
         stage: Stage,
         lanes: Lanes,
         found: dict[Key, Register],
-        spread: dict[Value, Register],
+        spread: dict[Key, Register],
     ) -> Register:
         """Features `start + index` onwards of `value`, as many as there are lanes."""
-        if value.width == 1:
-            return spread[value]
-        key = (value, start)
-        if key not in found:
-            rest = (index, stage, lanes, found, spread)
-            if self.schedule.in_memory(value, stage):
-                found[key] = self._load(self.schedule.home[value], [start, index], lanes)
-            elif value.op == "slice":
-                found[key] = self._vector(value.args[0], start + value.param, *rest)
-            elif value.op == "concat":
-                piece, inner = piece_at(value, start)
-                found[key] = self._vector(piece, inner, *rest)
-            elif value.op == "look_up":
-                found[key] = self._look_up(value, [start, index], stage, lanes)
-            else:
-                args = [self._vector(a, start, *rest) for a in value.args]
-                found[key] = operations.apply(
-                    self.b, value.param[0], value.param[1], args, value.kind
-                )
-        return found[key]
+        wanted, known = (value, start if value.width > 1 else 0), ChainMap(found, spread)
+        for key in self._inside_out(wanted, stage, known):
+            found[key] = self._new_vector(*key, index, stage, lanes, known)
+        return known[wanted]
+
+    def _new_vector(
+        self,
+        value: Value,
+        start: int,
+        index: Register | int,
+        stage: Stage,
+        lanes: Lanes,
+        known: Mapping[Key, Register],
+    ) -> Register:
+        if self.schedule.in_memory(value, stage):
+            return self._load(self.schedule.home[value], [start, index], lanes)
+        if value.op == "look_up":
+            return self._look_up(value, [start, index], stage, lanes)
+        if value.op == "numbers":
+            dtype = SPILLED[value.kind]
+            return memory.load(self.b, self._numbers(value), dtype, [start, index], lanes)
+        operands = [known[key] for key in self._operands(value, start, stage)]
+        if value.op in ("slice", "concat"):
+            return operands[0]
+        if value.op == "pick":
+            whole, places = value.args
+            first = _known(index)
+            if first is not None and places.op == "numbers":
+                chosen = places.param[start + first : start + first + lanes.used]
+                return self._pick_known(whole, chosen, stage, lanes)
+            return self._pick(whole, operands[0], stage, lanes)
+        return operations.apply(self.b, value.param[0], value.param[1], operands, value.kind)
+
+    def _pick(self, whole: Value, places: Register, stage: Stage, lanes: Lanes) -> Register:
+        """A vector of the features of `whole` at `places`; unused lanes hold any."""
+        base, dtype, offsets = self._picked_from(whole, stage)
+        each = [
+            _as_offset(self.b, self.b.extract_element(places, i32(lane)))
+            for lane in range(lanes.used)
+        ]
+        each += each[-1:] * (lanes.count - lanes.used)
+        return memory.load_each(self.b, base, dtype, offsets, each)
+
+    def _pick_known(
+        self, whole: Value, places: Sequence[int], stage: Stage, lanes: Lanes
+    ) -> Register:
+        """The same where the places are known: neighbours are loaded together."""
+        base, dtype, offsets = self._picked_from(whole, stage)
+        count, first = lanes.count, min(places)
+        span = max(places) + 1 - first
+        order = [*places, *[first] * (count - lanes.used)]
+        if span > 2 * count:
+            return memory.load_each(self.b, base, dtype, offsets, [integer(p) for p in order])
+        vectors = [
+            memory.load(
+                self.b, base, dtype, [*offsets, first + k], Lanes(count, min(count, span - k))
+            )
+            for k in range(0, span, count)
+        ]
+        mask = ir.Constant(ir.VectorType(i32, count), [p - first for p in order])
+        return self.b.shuffle_vector(vectors[0], vectors[-1], mask)
+
+    def _picked_from(self, whole: Value, stage: Stage) -> tuple[Register, str, list]:
+        """Where this row of a value begins that features are picked from."""
+        source, start = stripped(whole)
+        if source.op == "numbers":
+            return self._numbers(source), SPILLED[source.kind], [start]
+        assert self.schedule.in_memory(whole, stage) or self.schedule.in_memory(source, stage)
+        slot = self.schedule.whereabouts(whole)
+        return *self._address(slot)[:1], slot.dtype, self._address(slot)[1]
+
+    def _numbers(self, value: Value) -> Register:
+        """Numbers that stand in the program, in memory."""
+        module, name = self.b.module, f"numbers{value.number}"
+        if name not in module.globals:
+            type_ = ir.ArrayType(memory.stored_type(SPILLED[value.kind]), value.width)
+            numbers = [_number(param, value.kind) for param in value.param]
+            constant_data(module, name, ir.Constant(type_, numbers))
+        return module.globals[name]
+
+
+def _known(index: Register | int) -> int | None:
+    """What a place among features is, if that is known."""
+    if isinstance(index, ir.Constant):
+        return int(index.constant)
+    return index if isinstance(index, int) else None
+
+
+def _as_offset(b: Builder, place: Register) -> Register:
+    """A whole number as one that addresses are computed with."""
+    return b.sext(place, i64) if place.type.width < 64 else place
 
 
 def literal(value: Value) -> ir.Constant:
     """The number that a `number` stands for."""
-    number = float.fromhex(value.param) if value.kind[0] == "f" else int(value.param)
-    return constant(TYPES[value.kind], number)
+    return constant(TYPES[value.kind], _number(value.param, value.kind))
+
+
+def _number(param: str | int, kind: str) -> float | int:
+    return float.fromhex(str(param)) if kind[0] == "f" else int(param)
 
 
 def piece_at(value: Value, start: int) -> tuple[Value, int]:

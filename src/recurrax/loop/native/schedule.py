@@ -5,12 +5,15 @@ reductions since. Between two levels all rows of a tile go through a product tog
 level each row goes through its passes alone, and in each pass one loop over the features computes
 everything that belongs there, in registers. A value may be read from memory only in a later stage
 than its own; within its stage it is computed where it is used. What is cheap is computed again
-rather than stored.
+rather than stored. What features are picked from must be in memory, and what others are scattered
+over comes to be there: both take a pass of their own.
 """
 
 import dataclasses
+import functools
 import itertools
 
+from recurrax.loop.native.borders import borders
 from recurrax.loop.native.graph import Value, Weight
 from recurrax.loop.native.lower import Step
 from recurrax.loop.native.memory import SPILLED
@@ -45,13 +48,23 @@ class Slot:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Compute `width` features of `value` from `start` on: store them to `slot`, or reduce them."""
+    """Compute `width` features of `value` from `start` on: store them to `slot`, or reduce them, or
+    scatter them over `slot`."""
 
     value: Value
     start: int
     width: int
     slot: Slot | None
     into: Value | None = None
+
+    @property
+    def scatters(self) -> bool:
+        return self.into is not None and self.into.op == "scatter"
+
+    @property
+    def operands(self) -> tuple[Value, ...]:
+        """What is computed, from `start` on."""
+        return (self.value, self.into.args[2]) if self.into and self.scatters else (self.value,)
 
 
 @dataclasses.dataclass(eq=False)
@@ -85,6 +98,7 @@ class Schedule:
         self.scratch: list[tuple[int, str, bool]] = []
         self.stored: dict[Value, None] = {}
         self.reductions: dict[Value, None] = {}
+        self.scatters: dict[Value, None] = {}
         self.requests: list[tuple[Value, int, Slot]] = []
         self.tasks: dict[Stage, list[Task]] = {}
         self.users = self._count_users()
@@ -106,7 +120,15 @@ class Schedule:
         """Whether `value` can be loaded in `stage` (otherwise it is computed there)."""
         if value not in self.home:
             return False
-        return value.op == "leaf" or value in self.by_result or self.stage[value] < stage
+        ready = value.op == "leaf" or value in self.by_result or value.op == "scatter"
+        return ready or self.stage[value] < stage
+
+    def whereabouts(self, value: Value) -> Slot:
+        """Where a value lies that is in memory, or is a slice of one that is."""
+        if value in self.home:
+            return self.home[value]
+        source, start = stripped(value)
+        return self.home[source].shifted(start)
 
     @property
     def levels(self) -> int:
@@ -167,9 +189,18 @@ class Schedule:
                 stage[value] = (product.level, 0)
                 continue
             latest = max((stage[a] for a in value.args), default=(0, 0))
-            stage[value] = (latest[0], latest[1] + 1) if value.op == "reduce" else latest
+            if value.op in ("reduce", "scatter"):
+                latest = _next_pass(latest)
+            elif value.op == "pick" and not self._lies_ready(value.args[0]):
+                latest = max(latest, _next_pass(stage[value.args[0]]))
+            stage[value] = latest
         self.products.sort(key=lambda p: (p.level, p.result.number))
         return stage
+
+    def _lies_ready(self, value: Value) -> bool:
+        """Whether `value` is in memory without being stored."""
+        source = stripped(value)[0]
+        return source.op in ("leaf", "numbers", "scatter") or source in self.by_result
 
     def _place_arguments(self) -> None:
         for value in self._in_order():
@@ -208,12 +239,16 @@ class Schedule:
         self.requests.append((value, width, slot))
         self._visit(value, self.stage[value])
 
-    def _settle(self, value: Value, level: int) -> None:
-        """See to it that `value` lies in memory, a row for each row, when a product needs it."""
+    def _settle(self, value: Value, level: int, exact: bool = True) -> None:
+        """See to it that `value` lies in memory at a level, as numbers that need no conversion if
+        it has to be `exact`: so does a product take it, a row for each row."""
         source = stripped(value)[0]
         for known in (value, source):
             self.last_level[known] = max(self.last_level.get(known, 0), level)
-        if source.op == "leaf" and self.home[source].dtype == SPILLED[source.kind]:
+        if source.op == "leaf" and (not exact or self.home[source].dtype == SPILLED[source.kind]):
+            return
+        if source.op == "scatter":
+            self._visit(source, self.stage[source])
             return
         if source in self.by_result or source in self.stored or value in self.stored:
             return
@@ -223,32 +258,53 @@ class Schedule:
             self.home[value] = slot
             self._request(value, value.width, slot)
             return
-        for arg in value.args:
-            self._visit(arg, self.stage[value])
+        for operand in self._operands(value, self.stage[value]):
+            self._visit(*operand)
 
     def _visit(self, value: Value, stage: Stage) -> None:
         """Note that `value` is read in `stage`, and decide whether through memory."""
-        if (value, stage) in self._visited or value.op == "number":
-            return
+        pending = [(value, stage)]
+        while pending:
+            pending += reversed(self._read_for(*pending.pop()))
+
+    def _read_for(self, value: Value, stage: Stage) -> list[tuple[Value, Stage]]:
+        """What is read, and where, so that `value` can be read in `stage`."""
+        if (value, stage) in self._visited or value.op in ("number", "numbers"):
+            return []
         self._visited.add((value, stage))
         self.last_level[value] = max(self.last_level.get(value, 0), stage[0])
         if value.op == "leaf" or value in self.by_result:
-            return
+            return []
         if value.op == "reduce":
-            if value not in self.reductions:
-                self.reductions[value] = None
-                self._visit(value.args[0], self.stage[value.args[0]])
-            return
-        wide = value.op == "map" and value.width > 1
+            if value in self.reductions:
+                return []
+            self.reductions[value] = None
+            return [(value.args[0], self.stage[value.args[0]])]
+        if value.op == "scatter":
+            if value in self.scatters:
+                return []
+            self.scatters[value] = None
+            return [(arg, self._when(value)) for arg in value.args]
+        wide = value.op in ("map", "pick") and value.width > 1
         if wide and self.stage[value] < stage and value not in self.stored and self._is_dear(value):
             self.stored[value] = None
-            for arg in value.args:
-                self._visit(arg, self.stage[value])
-            return
+            return self._operands(value, self.stage[value])
         if value in self.stored and self.stage[value] < stage:
-            return
-        for arg in value.args:
-            self._visit(arg, stage)
+            return []
+        return self._operands(value, stage)
+
+    def _operands(self, value: Value, stage: Stage) -> list[tuple[Value, Stage]]:
+        """What computing `value` in `stage` reads there; what it picks from is in memory."""
+        operands = value.args
+        if value.op == "pick":
+            whole, *operands = operands
+            if stripped(whole)[0].op != "numbers":
+                self._settle(whole, stage[0], exact=False)
+        return [(arg, stage) for arg in operands]
+
+    def _when(self, scatter: Value) -> Stage:
+        """The stage that scatters: whatever it reads can be computed there."""
+        return max(self.stage[a] for a in scatter.args)
 
     def _is_dear(self, value: Value) -> bool:
         """Whether computing `value` again costs more than a store and a load."""
@@ -257,7 +313,7 @@ class Schedule:
             top = pending.pop()
             if top in self.home or top in self.by_result or top in self.stored or top.width == 1:
                 continue
-            if top.op == "concat" or (top.op == "map" and top.param[0] in _DEAR):
+            if top.op in ("concat", "pick") or (top.op == "map" and top.param[0] in _DEAR):
                 return True
             count += top.op == "map"
             if count > _CHEAP:
@@ -293,6 +349,10 @@ class Schedule:
         for value in self.reductions:
             if self.last_level.get(value, 0) > self.stage[value][0]:
                 self.home[value] = self._new_scratch(1, SPILLED[value.kind], False)
+        for value in self.scatters:
+            local = self.last_level[value] <= self.stage[value][0]
+            # one more, for what is left out
+            self.home[value] = self._new_scratch(value.width + 1, SPILLED[value.kind], local)
 
     def _list_tasks(self) -> None:
         written = {(value, slot) for value, _, slot in self.requests}
@@ -305,6 +365,11 @@ class Schedule:
             operand = value.args[0]
             task = Task(operand, 0, operand.width, self.home.get(value), value)
             self._add(self.stage[operand], task)
+        for value in self.scatters:
+            onto, features, _ = value.args
+            slot, when = self.home[value], self._when(value)
+            self._add(when, Task(onto, 0, value.width, slot))
+            self._add(when, Task(features, 0, value.param[1], slot, value))
         self.tasks = {stage: self._cut(tasks, stage) for stage, tasks in self.tasks.items()}
 
     def _add(self, stage: Stage, task: Task) -> None:
@@ -312,43 +377,28 @@ class Schedule:
 
     def _cut(self, tasks: list[Task], stage: Stage) -> list[Task]:
         """Cut tasks where pieces of their values meet, and to one width where that is possible."""
+        in_memory = functools.partial(self.in_memory, stage=stage)
         pieces = []
         for task in tasks:
-            borders: set[int] = set()
-            self._borders(task.value, task.start, task.width, stage, borders)
-            ends = [0, *sorted(borders), task.width]
+            found: set[int] = set()
+            for operand in task.operands:
+                found |= borders(operand, task.start, task.width, in_memory)
+            ends = [0, *sorted(found), task.width]
             pieces += [_part(task, a, z - a) for a, z in itertools.pairwise(ends)]
         narrow = min(t.width for t in pieces)
         even = []
         for task in pieces:
             times, rest = divmod(task.width, narrow)
-            if narrow >= self.lanes and rest == 0 and 1 < times <= 8:
+            together = narrow >= self.lanes and not task.scatters
+            if together and rest == 0 and 1 < times <= 8:
                 even += [_part(task, k * narrow, narrow) for k in range(times)]
             else:
                 even.append(task)
         return even
 
-    def _borders(self, value: Value, start: int, width: int, stage: Stage, out: set[int]) -> None:
-        """Where, in `width` features of `value` from `start`, one piece ends and another begins."""
-        if value.width == 1 or self.in_memory(value, stage) or value.op in ("leaf", "number"):
-            return
-        if value.op == "slice":
-            self._borders(value.args[0], start + value.param, width, stage, out)
-            return
-        if value.op != "concat":
-            for arg in value.args:
-                self._borders(arg, start, width, stage, out)
-            return
-        begin = 0
-        for piece, taken in zip(value.args, value.param, strict=True):
-            low, high = max(begin, start), min(begin + taken, start + width)
-            if low < high:
-                if low > start:
-                    out.add(low - start)
-                inside: set[int] = set()
-                self._borders(piece, low - begin, high - low, stage, inside)
-                out.update(low - start + k for k in inside)
-            begin += taken
+
+def _next_pass(stage: Stage) -> Stage:
+    return (stage[0], stage[1] + 1)
 
 
 def _table(value: Value) -> Slot:

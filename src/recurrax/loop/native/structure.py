@@ -1,13 +1,17 @@
 """Equations that move features about without computing: views, joins, pads and reductions."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
+from recurrax.loop.native import integers
 from recurrax.loop.native.axes import Rows
 from recurrax.loop.native.graph import MAX_PIECES, Graph, Value
 from recurrax.loop.native.inline import Atom, Equation
 from recurrax.loop.native.memory import register_type
-from recurrax.loop.native.tensor import Fixed, Tensor, as_value, from_view
+from recurrax.loop.native.tensor import Fixed, Tensor, are_strewn, as_value, from_view
 from recurrax.loop.native.unsupported import Unsupported
 from recurrax.loop.native.views import View
 
@@ -108,12 +112,21 @@ def _side_by_side(
 ) -> Value:
     """Values of these feature shapes joined along `axis`."""
     outer = math.prod(tensors[0][1][:axis])
-    if outer * len(tensors) > MAX_PIECES:
-        raise Unsupported(f"its features are joined from {outer * len(tensors)} pieces")
+    widths = [math.prod(shape[axis:]) for _, shape in tensors]
+    if outer > 1 and are_strewn(outer * len(tensors), outer * sum(widths)):
+        sizes = [outer * width for width in widths]
+        starts = [0, *itertools.accumulate(sizes)]
+        places = [
+            start + row * width + k
+            for row in range(outer)
+            for start, width in zip(starts, widths, strict=False)
+            for k in range(width)
+        ]
+        whole = graph.concat([(v, n) for (v, _), n in zip(tensors, sizes, strict=True) if n])
+        return graph.pick(whole, graph.numbers(places, "i32"))
     pieces = []
     for row in range(outer):
-        for value, shape in tensors:
-            width = math.prod(shape[axis:])
+        for (value, _), width in zip(tensors, widths, strict=True):
             if width:
                 pieces.append((graph.slice(value, row * width, width), width))
     return graph.concat(pieces)
@@ -143,14 +156,21 @@ def padded(graph: Graph, rows: Rows, eqn: Equation, tensor: Tensor, filler: Tens
     return Tensor(shape, value=value)
 
 
+def listed(graph: Graph, eqn: Equation) -> Tensor:
+    """An array that stands in the step."""
+    out, dtype = eqn.outputs[0], np.dtype(eqn.outputs[0].dtype).name
+    numbers = [integers.held(n, dtype) for n in eqn.params["array"].ravel().tolist()]
+    return Tensor(out.shape, value=graph.numbers(numbers, register_type(out.dtype)))
+
+
 def counted(graph: Graph, rows: Rows, eqn: Equation) -> Tensor:
     """0, 1, 2, ... along an axis: as many numbers side by side."""
     shape = rows.feature_shape(eqn.outputs[0])
     axis = rows.features(eqn.outputs[0]).index(eqn.params["dimension"])
-    if shape[axis] > MAX_PIECES:
-        raise Unsupported(f"it counts to {shape[axis]}")
     kind = register_type(eqn.outputs[0].dtype)
-    numbers = graph.concat([(graph.number(n, kind), 1) for n in range(shape[axis])])
+    numbers = graph.numbers(range(shape[axis]), "i64" if kind == "i64" else "i32")
+    if numbers.kind != kind:
+        numbers = graph.map("convert", (numbers,), kind)
     view = View((shape[axis],), (1,)).broadcast(shape, [axis])
     return Tensor(shape, value=from_view(graph, numbers, view))
 

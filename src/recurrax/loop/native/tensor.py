@@ -3,8 +3,10 @@
 import dataclasses
 
 from recurrax.loop.native.graph import MAX_PIECES, Graph, Source, Value
-from recurrax.loop.native.unsupported import Unsupported
 from recurrax.loop.native.views import View
+
+_FEW = 3
+_SHORT = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,19 +42,20 @@ def as_value(graph: Graph, tensor: Tensor) -> Value:
     return from_view(graph, leaf, fixed.view)
 
 
-def from_view(graph: Graph, value: Value, view: View) -> Value:
-    """The features of `value` that `view` names, in its order.
+def are_strewn(pieces: int, features: int) -> bool:
+    """Whether so many features in so many pieces are better picked one by one."""
+    return pieces > MAX_PIECES or (pieces > _FEW and features < _SHORT * pieces)
 
-    Raises:
-        Unsupported: if they lie in more pieces than is reasonable.
-    """
+
+def from_view(graph: Graph, value: Value, view: View) -> Value:
+    """The features of `value` that `view` names, in its order."""
     if value.width == 1:
         return value
     if view.size == 0:  # nothing of it is ever read
         return graph.number(0, value.kind)
     runs = view.runs()
-    if len(runs) > MAX_PIECES:
-        raise Unsupported(f"its features are strewn over {len(runs)} pieces")
+    if are_strewn(len(runs), view.size):
+        return graph.pick(value, graph.numbers(tuple(view.offsets()), "i32"))
     pieces = [(graph.slice(value, at, n if step else 1), n) for at, n, step in runs]
     if len(pieces) == 1 and pieces[0][0].width == 1:
         return pieces[0][0]
