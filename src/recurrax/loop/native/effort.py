@@ -3,7 +3,8 @@
 from recurrax.loop.native.graph import Value
 from recurrax.loop.native.lower import FUNCTIONS
 from recurrax.loop.native.rows import piece_at
-from recurrax.loop.native.schedule import Schedule, Stage
+from recurrax.loop.native.schedule import Schedule
+from recurrax.loop.native.stages import Stage
 from recurrax.loop.native.unsupported import Unsupported
 
 LARGEST = 16_000

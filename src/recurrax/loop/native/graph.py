@@ -1,6 +1,6 @@
 """The values of one step as a graph: every value is one row of numbers, its features laid flat.
 
-Equal values are one value (hash-consing). Ten kinds are enough:
+Equal values are one value (hash-consing). Eleven kinds are enough:
 
 | op | args | param | what it is |
 | --- | --- | --- | --- |
@@ -74,6 +74,11 @@ class Value:
     def __repr__(self) -> str:
         args = ", ".join(f"%{a.number}" for a in self.args)
         return f"%{self.number}:{self.kind}[{self.width}] = {self.op} {self.param} {args}"
+
+
+def stripped(value: Value) -> tuple[Value, int]:
+    """What a slice is a slice of, and where it begins there."""
+    return (value.args[0], value.param) if value.op == "slice" else (value, 0)
 
 
 class Graph:
@@ -179,7 +184,7 @@ class Graph:
         if last is value and value.width == 1:
             flat[-1] = (last, taken + width)
             return True
-        whole, start = (last.args[0], last.param) if last.op == "slice" else (last, 0)
+        whole, start = stripped(last)
         follows = value.op == "slice" and value.args[0] is whole and value.param == start + taken
         if follows and taken == last.width and width == value.width:
             flat[-1] = (self.slice(whole, start, taken + width), taken + width)

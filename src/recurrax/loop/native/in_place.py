@@ -9,9 +9,10 @@ the argument, and copies it first if somebody does.
 
 from collections.abc import Iterator
 
-from recurrax.loop.native.graph import Value
+from recurrax.loop.native.graph import Value, stripped
 from recurrax.loop.native.rows import piece_at
-from recurrax.loop.native.schedule import Schedule, Stage, stripped
+from recurrax.loop.native.schedule import Schedule
+from recurrax.loop.native.stages import Stage
 
 _Read = tuple[Value, int | None]
 _Loop = tuple[Stage, int]

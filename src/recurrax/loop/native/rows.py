@@ -17,11 +17,12 @@ from recurrax.loop.native.emit import (
     loop,
     splat,
 )
-from recurrax.loop.native.graph import Value
+from recurrax.loop.native.graph import Value, stripped
 from recurrax.loop.native.lower import FUNCTIONS
 from recurrax.loop.native.memory import SPILLED, TYPES, Lanes
 from recurrax.loop.native.overlap import overlapped
-from recurrax.loop.native.schedule import Schedule, Slot, Stage, Task, stripped
+from recurrax.loop.native.schedule import Schedule, Slot, Task
+from recurrax.loop.native.stages import Stage
 from recurrax.loop.native.work import constant_data
 
 Key = tuple[Value, int]

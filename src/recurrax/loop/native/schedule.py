@@ -1,31 +1,26 @@
-"""When each value of a step is computed, and which values go through memory.
+"""Which values of a step go through memory, where they lie there, and the loops that compute them.
 
-A value's **stage** is (level, pass): the level counts the products before it, the pass counts the
-reductions since. Between two levels all rows of a tile go through a product together; within a
-level each row goes through its passes alone, and in each pass one loop over the features computes
-everything that belongs there, in registers. A value may be read from memory only in a later stage
-than its own; within its stage it is computed where it is used. What is cheap is computed again
-rather than stored. What features are picked from must be in memory, and what others are scattered
-over comes to be there: both take a pass of their own.
+A value may be read from memory only in a later stage (`stages.py`) than its own; within its stage
+it is computed where it is used. What is cheap is computed again rather than stored. What features
+are picked from must be in memory, and what others are scattered over comes to be there.
 """
 
 import dataclasses
 import functools
 import itertools
+from collections.abc import Sequence
 
 from recurrax.loop.native.borders import borders
-from recurrax.loop.native.graph import Value, Weight
+from recurrax.loop.native.graph import Value, stripped
 from recurrax.loop.native.lower import Step
 from recurrax.loop.native.memory import SPILLED
-
-Stage = tuple[int, int]
+from recurrax.loop.native.stages import Stage, Stages
 
 _CHEAP = 4
 _DEAR = {
     *("tanh", "logistic", "exp", "exp2", "log", "log1p", "expm1", "erf", "erfc", "sqrt", "rsqrt"),
     *("sin", "cos", "tan", "sinh", "cosh", "pow", "div", "cbrt"),
 }
-_MAX_ADDENDS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,28 +62,12 @@ class Task:
         return (self.value, self.into.args[2]) if self.into and self.scatters else (self.value,)
 
 
-@dataclasses.dataclass(eq=False)
-class Product:
-    """`result` = operand · weight + addends, for all rows of a tile."""
-
-    operand: Value
-    weight: Weight
-    addends: tuple[Value, ...]
-    result: Value
-    level: int = 0
-
-
-def stripped(value: Value) -> tuple[Value, int]:
-    """What a slice is a slice of, and where it begins there."""
-    return (value.args[0], value.param) if value.op == "slice" else (value, 0)
-
-
 class Schedule:
     """The products, tasks and memory of one step.
 
     `tasks[stage]` are the loops of a stage; `products` are in the order they run; `home[value]` is
-    where a value lies in memory; `scratch[k]` is (bytes-free description) width, dtype and whether
-    one row's room is enough for the scratch slot k.
+    where a value lies in memory; `scratch[k]` is the width and dtype of scratch slot k, and whether
+    one row's room is enough for it.
     """
 
     def __init__(self, step: Step, lanes: int):
@@ -101,12 +80,12 @@ class Schedule:
         self.scatters: dict[Value, None] = {}
         self.requests: list[tuple[Value, int, Slot]] = []
         self.tasks: dict[Stage, list[Task]] = {}
-        self.users = self._count_users()
-        self.products = self._find_products()
-        self.stage = self._find_stages()
+        stages = Stages(step)
+        self.users, self.products = stages.users, stages.products
+        self.by_result, self.stage = stages.by_result, stages.of
         self.last_level: dict[Value, int] = {}
         self._visited: set[tuple[Value, Stage]] = set()
-        self._place_arguments()
+        self._place_arguments(stages.values)
         # Where the rows of each look-up begin.
         self.tables = {v: _table(v) for v in self.users if v.op == "look_up"}
         self._ask_for_results()
@@ -134,76 +113,8 @@ class Schedule:
     def levels(self) -> int:
         return 1 + max([0, *(p.level for p in self.products), *(s[0] for s in self.tasks)])
 
-    def _count_users(self) -> dict[Value, list[Value]]:
-        users: dict[Value, list[Value]] = {}
-        pending, seen = list(self.step.results), set()
-        while pending:
-            value = pending.pop()
-            if value in seen:
-                continue
-            seen.add(value)
-            users.setdefault(value, [])
-            for arg in value.args:
-                users.setdefault(arg, []).append(value)
-                pending.append(arg)
-        return users
-
-    def _find_products(self) -> list[Product]:
-        """Every product, with the sums that it can start from rather than end with."""
-        level = dict.fromkeys(self.users, 0)
-        for value in self._in_order():
-            below = max((level[a] for a in value.args), default=0)
-            level[value] = below + (value.op == "dot")
-        products: list[Product] = []
-        made: set[Value] = set()
-        results = set(self.step.results)
-        for dot in [v for v in self._in_order() if v.op == "dot"]:
-            result, addends = dot, []
-            while len(self.users[result]) == 1 and result not in results:
-                (user,) = self.users[result]
-                if user.op != "map" or user.param[0] != "add" or len(addends) == _MAX_ADDENDS:
-                    break
-                addend = user.args[0] if user.args[1] is result else user.args[1]
-                source = stripped(addend)[0]
-                fits = addend is not result and addend.width == result.width
-                early = source.op == "leaf" and level[addend] < level[dot]
-                if not fits or not (early or addend in made):
-                    break
-                addends.append(addend)
-                result = user
-            made.add(result)
-            products.append(Product(dot.args[0], dot.param, tuple(addends), result))
-        self.by_result = {p.result: p for p in products}
-        return products
-
-    def _in_order(self) -> list[Value]:
-        return [v for v in self.step.graph.values if v in self.users]
-
-    def _find_stages(self) -> dict[Value, Stage]:
-        stage: dict[Value, Stage] = {}
-        for value in self._in_order():
-            product = self.by_result.get(value)
-            if product is not None:
-                before = stage[product.operand][0] + 1
-                product.level = max([before, *(stage[a][0] for a in product.addends)])
-                stage[value] = (product.level, 0)
-                continue
-            latest = max((stage[a] for a in value.args), default=(0, 0))
-            if value.op in ("reduce", "scatter"):
-                latest = _next_pass(latest)
-            elif value.op == "pick" and not self._lies_ready(value.args[0]):
-                latest = max(latest, _next_pass(stage[value.args[0]]))
-            stage[value] = latest
-        self.products.sort(key=lambda p: (p.level, p.result.number))
-        return stage
-
-    def _lies_ready(self, value: Value) -> bool:
-        """Whether `value` is in memory without being stored."""
-        source = stripped(value)[0]
-        return source.op in ("leaf", "numbers", "scatter") or source in self.by_result
-
-    def _place_arguments(self) -> None:
-        for value in self._in_order():
+    def _place_arguments(self, values: Sequence[Value]) -> None:
+        for value in values:
             if value.op != "leaf":
                 continue
             source = value.param
@@ -395,10 +306,6 @@ class Schedule:
             else:
                 even.append(task)
         return even
-
-
-def _next_pass(stage: Stage) -> Stage:
-    return (stage[0], stage[1] + 1)
 
 
 def _table(value: Value) -> Slot:

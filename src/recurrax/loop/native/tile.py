@@ -18,7 +18,7 @@ from recurrax.loop.native.emit import (
     prefetch,
     void,
 )
-from recurrax.loop.native.graph import Value, Weight
+from recurrax.loop.native.graph import Value, Weight, stripped
 from recurrax.loop.native.in_place import carries_in_place
 from recurrax.loop.native.jobs import Company
 from recurrax.loop.native.memory import LINE, SPILLED, Lanes, aligned
@@ -31,7 +31,8 @@ from recurrax.loop.native.microkernel import (
     even,
 )
 from recurrax.loop.native.rows import Row
-from recurrax.loop.native.schedule import Product, Schedule, Slot, stripped
+from recurrax.loop.native.schedule import Schedule, Slot
+from recurrax.loop.native.stages import Product
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.weights import Weights
 from recurrax.loop.native.work import announce, await_step
