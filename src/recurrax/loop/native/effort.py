@@ -1,8 +1,7 @@
 """How much code a schedule becomes: some steps would take minutes to compile."""
 
-from recurrax.loop.native.graph import Value
+from recurrax.loop.native.graph import Value, piece_at
 from recurrax.loop.native.lower import FUNCTIONS
-from recurrax.loop.native.rows import piece_at
 from recurrax.loop.native.schedule import Schedule
 from recurrax.loop.native.stages import Stage
 from recurrax.loop.native.unsupported import Unsupported

@@ -108,6 +108,11 @@ def at(b: Builder, base: Register, element_type: Type, *offsets) -> Register:
     return base
 
 
+def as_offset(b: Builder, place: Register) -> Register:
+    """A whole number as one that addresses are computed with."""
+    return b.sext(place, i64) if place.type.width < 64 else place
+
+
 def load_field(b: Builder, base: Register, offset: int, type_: Type) -> Register:
     """Read a field of a C structure, by its offset in bytes."""
     return b.load(at(b, base, i8, offset), typ=type_)

@@ -81,6 +81,16 @@ def stripped(value: Value) -> tuple[Value, int]:
     return (value.args[0], value.param) if value.op == "slice" else (value, 0)
 
 
+def piece_at(value: Value, start: int) -> tuple[Value, int]:
+    """The piece of a `concat` that holds feature `start`, and where in it."""
+    begin = 0
+    for piece, taken in zip(value.args, value.param, strict=True):
+        if start < begin + taken:
+            return piece, start - begin if piece.width > 1 else 0
+        begin += taken
+    raise IndexError(start)
+
+
 class Graph:
     """Makes values; `values` lists them, operands before what uses them."""
 
@@ -218,6 +228,11 @@ class Graph:
 def _told_apart(number: Any, kind: str) -> str | int:
     """A float by its bits: -0.0 is not 0.0, and NaN is NaN."""
     return float(number).hex() if kind[0] == "f" else int(number)
+
+
+def number_of(param: str | int, kind: str) -> float | int:
+    """The number that a `param` of `number` or `numbers` stands for."""
+    return float.fromhex(str(param)) if kind[0] == "f" else int(param)
 
 
 def _is_product(value: Value) -> bool:

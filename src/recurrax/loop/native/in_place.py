@@ -9,8 +9,7 @@ the argument, and copies it first if somebody does.
 
 from collections.abc import Iterator
 
-from recurrax.loop.native.graph import Value, stripped
-from recurrax.loop.native.rows import piece_at
+from recurrax.loop.native.graph import Value, piece_at, stripped
 from recurrax.loop.native.schedule import Schedule
 from recurrax.loop.native.stages import Stage
 

@@ -1,29 +1,29 @@
 """The elementwise work of one row in one stage: loops over features, everything in registers."""
 
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 import llvmlite.ir as ir
 
-from recurrax.loop.native import memory, operations
+from recurrax.loop.native import operations
 from recurrax.loop.native.emit import (
     Builder,
     Register,
     across,
+    as_offset,
     constant,
     i32,
-    i64,
     integer,
     loop,
     splat,
 )
-from recurrax.loop.native.graph import Value, stripped
+from recurrax.loop.native.graph import Value, number_of, piece_at
 from recurrax.loop.native.lower import FUNCTIONS
-from recurrax.loop.native.memory import SPILLED, TYPES, Lanes
+from recurrax.loop.native.memory import TYPES, Lanes
 from recurrax.loop.native.overlap import overlapped
+from recurrax.loop.native.row_memory import RowMemory
 from recurrax.loop.native.schedule import Schedule, Slot, Task
 from recurrax.loop.native.stages import Stage
-from recurrax.loop.native.work import constant_data
 
 Key = tuple[Value, int]
 
@@ -51,9 +51,7 @@ class Row:
         self.b = b
         self.schedule = schedule
         self.lanes = schedule.lanes
-        self._base = base
-        self._row = row
-        self._starts: dict[tuple[str, int, int], Register] = {}
+        self._memory = RowMemory(b, schedule, base, row)
         self._scalars: dict[Key, Register] = {}
         self._totals: dict[Value, Register] = {}
         self._rows_of: dict[Value, Register] = {}
@@ -69,28 +67,10 @@ class Row:
                 self._group(group, width, stage)
         kept = {t.into: t.slot for t in tasks if t.into is not None and t.slot is not None}
         for value, slot in kept.items():
-            self._store(self._totals[value], slot, [], Lanes.scalar())
+            self._memory.store(self._totals[value], slot, [], Lanes.scalar())
         for task in self.schedule.tasks[stage]:
             if task.scatters:
                 self._scatter(task, stage)
-
-    def _address(self, slot: Slot) -> tuple[Register, list]:
-        """Where this row of a slot begins: a base and an offset in elements."""
-        offsets = [slot.offset]
-        if slot.stride:
-            key = (slot.space, slot.index, slot.stride)
-            if key not in self._starts:
-                self._starts[key] = self.b.mul(self._row, integer(slot.stride))
-            offsets.insert(0, self._starts[key])
-        return self._base(slot), offsets
-
-    def _load(self, slot: Slot, offsets: list, lanes: Lanes) -> Register:
-        base, start = self._address(slot)
-        return memory.load(self.b, base, slot.dtype, [*start, *offsets], lanes)
-
-    def _store(self, value: Register, slot: Slot, offsets: list, lanes: Lanes) -> None:
-        base, start = self._address(slot)
-        memory.store(self.b, value, base, slot.dtype, [*start, *offsets], lanes)
 
     def _scalar(self, value: Value, start: int, stage: Stage) -> Register:
         """Feature `start` of `value` (its only one, if it is one wide)."""
@@ -128,11 +108,11 @@ class Row:
 
     def _new_scalar(self, value: Value, start: int, stage: Stage) -> Register:
         if value.op == "number":
-            return literal(value)
+            return _literal(value.param, value.kind)
         if value in self._totals:
             return self._totals[value]
         if self.schedule.in_memory(value, stage):
-            return self._load(self.schedule.home[value], [start], Lanes.scalar())
+            return self._memory.load(self.schedule.home[value], [start], Lanes.scalar())
         if value.op == "slice":
             return self._scalar(value.args[0], start + value.param, stage)
         if value.op == "concat":
@@ -141,13 +121,10 @@ class Row:
         if value.op == "look_up":
             return self._look_up(value, [start], stage, Lanes.scalar())
         if value.op == "numbers":
-            return constant(TYPES[value.kind], _number(value.param[start], value.kind))
+            return _literal(value.param[start], value.kind)
         if value.op == "pick":
             whole, places = value.args
-            place = self._scalar(places, start, stage)
-            base, dtype, offsets = self._picked_from(whole, stage)
-            place = _as_offset(self.b, place)
-            return memory.load(self.b, base, dtype, [*offsets, place], Lanes.scalar())
+            return self._memory.pick_one(whole, self._scalar(places, start, stage), stage)
         args = [self._scalar(a, start, stage) for a in value.args]
         return operations.apply(self.b, value.param[0], value.param[1], args, value.kind)
 
@@ -158,7 +135,7 @@ class Row:
                 self._add_total(task.into, value)
             else:
                 assert task.slot is not None
-                self._store(value, task.slot, [], Lanes.scalar())
+                self._memory.store(value, task.slot, [], Lanes.scalar())
 
     def _add_total(self, into: Value, part: Register) -> None:
         known = self._totals.get(into)
@@ -186,7 +163,7 @@ class Row:
             for task, value in zip(tasks, values, strict=True):
                 if task.into is None:
                     assert task.slot is not None
-                    self._store(value, task.slot, [index], taken)
+                    self._memory.store(value, task.slot, [index], taken)
                     continue
                 how = task.into.param
                 if used < lanes:
@@ -238,11 +215,11 @@ class Row:
             features, places = (self._vector(v, task.start, *rest) for v in task.operands)
             for lane in range(used):
                 feature = b.extract_element(features, i32(lane))
-                place = [_as_offset(b, b.extract_element(places, i32(lane)))]
+                place = [as_offset(b, b.extract_element(places, i32(lane)))]
                 if (how := into.param[0]) != "last":
-                    known = self._load(slot, place, Lanes.scalar())
+                    known = self._memory.load(slot, place, Lanes.scalar())
                     feature = operations.combine(b, how, known, feature)
-                self._store(feature, slot, place, Lanes.scalar())
+                self._memory.store(feature, slot, place, Lanes.scalar())
 
         whole = task.width - task.width % lanes
         loop(b, 0, whole, lanes, [], lambda index, _: some(index, lanes))
@@ -278,12 +255,12 @@ class Row:
     def _row_of(self, value: Value, stage: Stage) -> Register:
         """Where the row that the look-up `value` picks begins in its table, in elements."""
         if value not in self._rows_of:
-            index = _as_offset(self.b, self._scalar(value.args[0], 0, stage))
+            index = as_offset(self.b, self._scalar(value.args[0], 0, stage))
             self._rows_of[value] = self.b.mul(index, integer(value.param.row_stride))
         return self._rows_of[value]
 
     def _look_up(self, value: Value, offsets: list, stage: Stage, lanes: Lanes) -> Register:
-        return self._load(
+        return self._memory.load(
             self.schedule.tables[value], [self._row_of(value, stage), *offsets], lanes
         )
 
@@ -313,12 +290,11 @@ class Row:
         known: Mapping[Key, Register],
     ) -> Register:
         if self.schedule.in_memory(value, stage):
-            return self._load(self.schedule.home[value], [start, index], lanes)
+            return self._memory.load(self.schedule.home[value], [start, index], lanes)
         if value.op == "look_up":
             return self._look_up(value, [start, index], stage, lanes)
         if value.op == "numbers":
-            dtype = SPILLED[value.kind]
-            return memory.load(self.b, self._numbers(value), dtype, [start, index], lanes)
+            return self._memory.load_numbers(value, [start, index], lanes)
         operands = [known[key] for key in self._operands(value, start, stage)]
         if value.op in ("slice", "concat"):
             return operands[0]
@@ -327,56 +303,9 @@ class Row:
             first = _known(index)
             if first is not None and places.op == "numbers":
                 chosen = places.param[start + first : start + first + lanes.used]
-                return self._pick_known(whole, chosen, stage, lanes)
-            return self._pick(whole, operands[0], stage, lanes)
+                return self._memory.pick_known(whole, chosen, stage, lanes)
+            return self._memory.pick(whole, operands[0], stage, lanes)
         return operations.apply(self.b, value.param[0], value.param[1], operands, value.kind)
-
-    def _pick(self, whole: Value, places: Register, stage: Stage, lanes: Lanes) -> Register:
-        """A vector of the features of `whole` at `places`; unused lanes hold any."""
-        base, dtype, offsets = self._picked_from(whole, stage)
-        each = [
-            _as_offset(self.b, self.b.extract_element(places, i32(lane)))
-            for lane in range(lanes.used)
-        ]
-        each += each[-1:] * (lanes.count - lanes.used)
-        return memory.load_each(self.b, base, dtype, offsets, each)
-
-    def _pick_known(
-        self, whole: Value, places: Sequence[int], stage: Stage, lanes: Lanes
-    ) -> Register:
-        """The same where the places are known: neighbours are loaded together."""
-        base, dtype, offsets = self._picked_from(whole, stage)
-        count, first = lanes.count, min(places)
-        span = max(places) + 1 - first
-        order = [*places, *[first] * (count - lanes.used)]
-        if span > 2 * count:
-            return memory.load_each(self.b, base, dtype, offsets, [integer(p) for p in order])
-        vectors = [
-            memory.load(
-                self.b, base, dtype, [*offsets, first + k], Lanes(count, min(count, span - k))
-            )
-            for k in range(0, span, count)
-        ]
-        mask = ir.Constant(ir.VectorType(i32, count), [p - first for p in order])
-        return self.b.shuffle_vector(vectors[0], vectors[-1], mask)
-
-    def _picked_from(self, whole: Value, stage: Stage) -> tuple[Register, str, list]:
-        """Where this row of a value begins that features are picked from."""
-        source, start = stripped(whole)
-        if source.op == "numbers":
-            return self._numbers(source), SPILLED[source.kind], [start]
-        assert self.schedule.in_memory(whole, stage) or self.schedule.in_memory(source, stage)
-        slot = self.schedule.whereabouts(whole)
-        return *self._address(slot)[:1], slot.dtype, self._address(slot)[1]
-
-    def _numbers(self, value: Value) -> Register:
-        """Numbers that stand in the program, in memory."""
-        module, name = self.b.module, f"numbers{value.number}"
-        if name not in module.globals:
-            type_ = ir.ArrayType(memory.stored_type(SPILLED[value.kind]), value.width)
-            numbers = [_number(param, value.kind) for param in value.param]
-            constant_data(module, name, ir.Constant(type_, numbers))
-        return module.globals[name]
 
 
 def _known(index: Register | int) -> int | None:
@@ -386,25 +315,6 @@ def _known(index: Register | int) -> int | None:
     return index if isinstance(index, int) else None
 
 
-def _as_offset(b: Builder, place: Register) -> Register:
-    """A whole number as one that addresses are computed with."""
-    return b.sext(place, i64) if place.type.width < 64 else place
-
-
-def literal(value: Value) -> ir.Constant:
-    """The number that a `number` stands for."""
-    return constant(TYPES[value.kind], _number(value.param, value.kind))
-
-
-def _number(param: str | int, kind: str) -> float | int:
-    return float.fromhex(str(param)) if kind[0] == "f" else int(param)
-
-
-def piece_at(value: Value, start: int) -> tuple[Value, int]:
-    """The piece of a `concat` that holds feature `start`, and where in it."""
-    begin = 0
-    for piece, taken in zip(value.args, value.param, strict=True):
-        if start < begin + taken:
-            return piece, start - begin if piece.width > 1 else 0
-        begin += taken
-    raise IndexError(start)
+def _literal(param: str | int, kind: str) -> ir.Constant:
+    """A number of the graph in a register."""
+    return constant(TYPES[kind], number_of(param, kind))
