@@ -7,7 +7,8 @@ from jax import Array
 
 from recurrax.registry import serializable
 from recurrax.training.checks import number
-from recurrax.training.optimizers.base import Optimizer, Slots, Step
+from recurrax.training.optimizers.base import Optimizer
+from recurrax.training.optimizers.rule import Slots, Step
 
 
 @serializable("keras.optimizers")

@@ -1,35 +1,27 @@
-"""What an optimizer is: an update rule in optax's form, its state in variables in Keras's order."""
+"""What an optimizer is: an update rule, its state in variables in Keras's order, and its steps."""
 
 import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from recurrax.dtypes import floatx
 from recurrax.naming import auto_name
 from recurrax.registry import deserialize, nearest, serialize
 from recurrax.training.checks import number, whole
+from recurrax.training.optimizers.averaging import averaged
 from recurrax.training.optimizers.clipping import clip
+from recurrax.training.optimizers.learning_rate import checked, value_at
+from recurrax.training.optimizers.rule import Rule, Step
 from recurrax.training.schedules import LearningRateSchedule
 from recurrax.variable import Variable
 
-# Slots of one parameter by name.
-Slots = Mapping[str, Array]
 
-
-class Step(NamedTuple):
-    """What an update rule may know: the learning rate, and the number of the update from 1 on."""
-
-    learning_rate: Array
-    number: Array
-
-
-class Optimizer:
+class Optimizer(Rule):
     """Base of optimizers: gradients in, new values of the variables out.
 
     A rule of its own defines `slot_groups()` and `delta(...)`. All state is in `variables`, in the
@@ -109,78 +101,12 @@ class Optimizer:
         self.built = False
         self._excluded: tuple[set[int], re.Pattern[str] | None] = (set(), None)
         self._trainable: list[Variable] = []
-        self._own: list[Variable] = []
         self._averages: list[Variable] = []
         self._accumulators: list[Variable] = []
         self._slots: list[Variable] = []
         self._iterations = self._variable(np.zeros((), "int32"), "iteration")
-        self._learning_rate = self._checked_learning_rate(learning_rate)
-        self._own = [self._iterations]
-        if isinstance(self._learning_rate, Variable):
-            self._own.append(self._learning_rate)
-
-    # ------------------------------------------------------------------ the rule
-
-    def slot_groups(self) -> tuple[tuple[str, ...], ...]:
-        """Names of the slots that each parameter has. Those of one group stand together."""
-        return ()
-
-    def initial_slot(self, name: str, parameter: Variable) -> np.ndarray | None:
-        """The value of a slot at first; None: this parameter has no such slot."""
-        del name
-        return np.zeros(parameter.shape, parameter.dtype)
-
-    def delta(
-        self, gradient: Array, parameter: Array, slots: Slots, step: Step
-    ) -> tuple[Array, dict[str, Array]]:
-        """What to add to `parameter`, and the new slots."""
-        raise NotImplementedError(f"{type(self).__name__} defines no delta(...).")
-
-    def build_slots(self, parameters: Sequence[Variable]) -> list[Variable]:
-        """The variables of all slots, in Keras's order."""
-        self._slot_keys: list[tuple[int, str]] = []
-        slots = []
-        for group in self.slot_groups():
-            for i, parameter in enumerate(parameters):
-                for name in group:
-                    value = self.initial_slot(name, parameter)
-                    if value is not None:
-                        self._slot_keys.append((i, name))
-                        path = parameter.path.replace("/", "_")
-                        slots.append(self._variable(value, f"{path}_{name}"))
-        return slots
-
-    def update(
-        self, gradients: Sequence[Any], slots: Sequence[Array], parameters: list[Array], step: Step
-    ) -> tuple[list[Array], list[Array]]:
-        """New parameters and slots; a parameter whose gradient is None stays, and so do its slots.
-
-        Args:
-            gradients: one for each parameter.
-            slots: values in the order of `build_slots`.
-            parameters: values.
-            step: learning rate and number.
-        """
-        of: list[dict[str, Array]] = [{} for _ in parameters]
-        for (i, name), value in zip(self._slot_keys, slots, strict=True):
-            of[i][name] = value
-        updated = list(parameters)
-        for i, (gradient, parameter) in enumerate(zip(gradients, parameters, strict=True)):
-            if gradient is not None:
-                rate = step.learning_rate.astype(parameter.dtype)
-                number = step.number.astype(parameter.dtype)
-                change, of[i] = self.delta(
-                    gradient.astype(parameter.dtype), parameter, of[i], Step(rate, number)
-                )
-                updated[i] = parameter + change
-        return updated, [of[i][name] for i, name in self._slot_keys]
-
-    # ------------------------------------------------------------------ state
-
-    def _variable(self, value: Any, name: str) -> Variable:
-        variable = Variable(value, trainable=False, name=name, autocast=False)
-        variable.path = f"{self.name}/{name}"
-        return variable
+        self._learning_rate: Any = None
+        self._set_learning_rate(learning_rate)
 
     def build(self, variables: Iterable[Variable]) -> None:
         """Make the state for these variables; a second call does nothing."""
@@ -202,6 +128,12 @@ class Optimizer:
         self.built = True
 
     @property
+    def _own(self) -> list[Variable]:
+        """The state that belongs to no variable."""
+        rate = self._learning_rate
+        return [self._iterations, *([rate] if isinstance(rate, Variable) else [])]
+
+    @property
     def variables(self) -> list[Variable]:
         """All state, in Keras's order."""
         return [*self._own, *self._averages, *self._accumulators, *self._slots]
@@ -213,30 +145,12 @@ class Optimizer:
             return self._iterations.value // self.gradient_accumulation_steps
         return self._iterations
 
-    def _checked_learning_rate(self, rate: Any) -> Any:
-        if isinstance(rate, Mapping):
-            rate = deserialize(rate)
-        if isinstance(rate, LearningRateSchedule) or callable(rate):
-            return rate
-        kinds = int | float | np.number | Array | np.ndarray
-        if not isinstance(rate, kinds) or isinstance(rate, bool) or np.ndim(rate):
-            raise ValueError(
-                "learning_rate must be a number, a LearningRateSchedule or a function without "
-                f"arguments, but it is {rate!r}."
-            )
-        return self._variable(np.asarray(rate, floatx()), "learning_rate")
-
-    def _rate_at(self, iteration: Any) -> Any:
-        if isinstance(self._learning_rate, LearningRateSchedule):
-            return self._learning_rate(iteration)
-        return self._learning_rate()
-
     @property
     def learning_rate(self) -> Any:
         """The learning rate of the next step; a number may be assigned to it."""
         if isinstance(self._learning_rate, Variable):
             return self._learning_rate
-        return self._rate_at(self._iterations.value)
+        return value_at(self._learning_rate, self._iterations.value)
 
     @learning_rate.setter
     def learning_rate(self, rate: Any) -> None:
@@ -245,13 +159,16 @@ class Optimizer:
                 f"This optimizer follows a {type(self._learning_rate).__name__}, so that its "
                 "learning rate cannot be set: make it with a number to set it later."
             )
-        if isinstance(self._learning_rate, Variable) and not callable(rate):
-            self._learning_rate.assign(self._checked_learning_rate(rate).value)
-            return
-        self._learning_rate = self._checked_learning_rate(rate)
-        self._own = [self._iterations]
-        if isinstance(self._learning_rate, Variable):
-            self._own.append(self._learning_rate)
+        self._set_learning_rate(rate)
+
+    def _set_learning_rate(self, rate: Any) -> None:
+        rate = checked(rate)
+        if not isinstance(rate, np.ndarray):
+            self._learning_rate = rate
+        elif isinstance(self._learning_rate, Variable):
+            self._learning_rate.assign(rate)
+        else:
+            self._learning_rate = self._variable(rate, "learning_rate")
 
     lr = learning_rate
 
@@ -286,8 +203,6 @@ class Optimizer:
     def _decays(self, variable: Variable) -> bool:
         ids, pattern = self._excluded
         return id(variable) not in ids and not (pattern and pattern.search(variable.name))
-
-    # ------------------------------------------------------------------ a step
 
     def scale_loss(self, loss: Any) -> Any:
         """The loss that gradients are to be taken of."""
@@ -358,7 +273,10 @@ class Optimizer:
         self._check(optimizer_variables, grads, trainable_variables)
         own, averages, accumulated, slots = self._parted(optimizer_variables)
         iteration = own[0]
-        rate = own[1] if len(own) > 1 else jnp.asarray(self._rate_at(iteration), floatx())
+        if isinstance(self._learning_rate, Variable):
+            rate = own[1]
+        else:
+            rate = jnp.asarray(value_at(self._learning_rate, iteration), floatx())
         grads = list(grads)
         if self.loss_scale_factor is not None:
             grads = [None if g is None else g / self.loss_scale_factor for g in grads]
@@ -383,7 +301,9 @@ class Optimizer:
             for v, p in zip(self._trainable, new, strict=True)
         ]
         if self.use_ema:
-            new, averages = self._averaged(new, averages, updates)
+            new, averages = averaged(
+                new, averages, updates, self.ema_momentum, self.ema_overwrite_frequency
+            )
         return new, [iteration + 1, *own[1:], *averages, *accumulated, *slots]
 
     def _check(self, state: Sequence[Any], grads: Sequence[Any], values: Sequence[Any]) -> None:
@@ -432,17 +352,6 @@ class Optimizer:
         new, slots = self.update(grads, slots, old, step)
         return new, list(slots)
 
-    def _averaged(self, new: list[Any], averages: list[Any], updates: Any) -> Any:
-        momentum = jnp.where(updates == 0, 0.0, self.ema_momentum)
-        averages = [
-            (momentum * a + (1 - momentum) * p).astype(a.dtype)
-            for a, p in zip(averages, new, strict=True)
-        ]
-        if self.ema_overwrite_frequency:
-            now = (updates + 1) % self.ema_overwrite_frequency == 0
-            new = [jnp.where(now, a, p) for a, p in zip(averages, new, strict=True)]
-        return new, averages
-
     def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
         """At the end of training: with `use_ema`, the variables become their averages."""
         if self.use_ema and self.built:
@@ -450,8 +359,6 @@ class Optimizer:
             for variable in var_list:
                 if id(variable) in place:
                     variable.assign(place[id(variable)].value)
-
-    # ------------------------------------------------------------------ configuration
 
     def save_own_variables(self, store: Any) -> None:
         """Put the values of `variables` into `store`, under "0", "1", ..."""

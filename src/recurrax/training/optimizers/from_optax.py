@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from recurrax.training.optimizers.base import Optimizer, Step
+from recurrax.training.optimizers.base import Optimizer
+from recurrax.training.optimizers.rule import Step
 from recurrax.variable import Variable
 
 

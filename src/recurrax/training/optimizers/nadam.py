@@ -10,7 +10,8 @@ from jax import Array
 from recurrax.dtypes import floatx
 from recurrax.registry import serializable
 from recurrax.training.checks import number
-from recurrax.training.optimizers.base import Optimizer, Slots, Step
+from recurrax.training.optimizers.base import Optimizer
+from recurrax.training.optimizers.rule import Slots, Step
 from recurrax.variable import Variable
 
 

@@ -5,7 +5,8 @@ from typing import Any
 from jax import Array
 
 from recurrax.registry import serializable
-from recurrax.training.optimizers.base import Optimizer, Slots, Step
+from recurrax.training.optimizers.base import Optimizer
+from recurrax.training.optimizers.rule import Slots, Step
 
 
 @serializable("keras.optimizers")
