@@ -1,441 +1,215 @@
 """The operations of `keras.ops` that recurrent code uses, each handed on from JAX."""
 
-from recurrax.ops.arrays import (
-    all,
-    amax,
-    amin,
-    any,
-    append,
-    arange,
-    argmax,
-    argmin,
-    argsort,
-    array,
-    average,
-    bincount,
-    broadcast_to,
-    cast,
-    concatenate,
-    convert_to_numpy,
-    convert_to_tensor,
-    copy,
-    count_nonzero,
-    cumprod,
-    cumsum,
-    diag,
-    diagonal,
-    diff,
-    digitize,
-    empty,
-    expand_dims,
-    eye,
-    flip,
-    full,
-    full_like,
-    get_item,
-    hstack,
-    identity,
-    in_top_k,
-    is_tensor,
-    isin,
-    linspace,
-    logspace,
-    max,
-    mean,
-    median,
-    meshgrid,
-    min,
-    moveaxis,
-    ndim,
-    nonzero,
-    ones,
-    ones_like,
-    pad,
-    prod,
-    quantile,
-    ravel,
-    repeat,
-    reshape,
-    roll,
-    scatter,
-    scatter_update,
-    searchsorted,
-    segment_max,
-    segment_sum,
-    shape,
-    size,
-    slice,
-    slice_update,
-    sort,
-    split,
-    squeeze,
-    stack,
-    std,
-    sum,
-    swapaxes,
-    take,
-    take_along_axis,
-    tile,
-    top_k,
-    transpose,
-    tri,
-    tril,
-    triu,
-    unstack,
-    var,
-    vstack,
-    zeros,
-    zeros_like,
-)
-from recurrax.ops.control import (
-    associative_scan,
-    cond,
-    fori_loop,
-    map,
-    scan,
-    stop_gradient,
-    switch,
-    vectorized_map,
-    while_loop,
-)
-from recurrax.ops.elementwise import (
-    abs,
-    absolute,
-    add,
-    arccos,
-    arccosh,
-    arcsin,
-    arcsinh,
-    arctan,
-    arctan2,
-    arctanh,
-    bitwise_and,
-    bitwise_or,
-    bitwise_xor,
-    ceil,
-    clip,
-    conj,
-    conjugate,
-    cos,
-    cosh,
-    divide,
-    divide_no_nan,
-    equal,
-    erf,
-    erfinv,
-    exp,
-    exp2,
-    expm1,
-    floor,
-    floor_divide,
-    greater,
-    greater_equal,
-    heaviside,
-    hypot,
-    imag,
-    isclose,
-    isfinite,
-    isinf,
-    isnan,
-    less,
-    less_equal,
-    log,
-    log1p,
-    log2,
-    log10,
-    logaddexp,
-    logical_and,
-    logical_not,
-    logical_or,
-    logical_xor,
-    maximum,
-    minimum,
-    mod,
-    multiply,
-    nan_to_num,
-    negative,
-    not_equal,
-    power,
-    real,
-    reciprocal,
-    round,
-    rsqrt,
-    sign,
-    sin,
-    sinh,
-    sqrt,
-    square,
-    squared_difference,
-    subtract,
-    tan,
-    true_divide,
-    trunc,
-    where,
-)
-from recurrax.ops.linalg import (
-    cholesky,
-    cross,
-    det,
-    dot,
-    eigh,
-    einsum,
-    inner,
-    inv,
-    logsumexp,
-    matmul,
-    norm,
-    outer,
-    qr,
-    solve,
-    solve_triangular,
-    svd,
-    tensordot,
-    trace,
-    vdot,
-)
-from recurrax.ops.nn import (
-    binary_crossentropy,
-    categorical_crossentropy,
-    celu,
-    elu,
-    gelu,
-    hard_sigmoid,
-    hard_silu,
-    hard_swish,
-    hard_tanh,
-    leaky_relu,
-    log_sigmoid,
-    log_softmax,
-    mish,
-    moments,
-    multi_hot,
-    normalize,
-    one_hot,
-    relu,
-    relu6,
-    selu,
-    sigmoid,
-    silu,
-    softmax,
-    softplus,
-    softsign,
-    sparse_categorical_crossentropy,
-    swish,
-    tanh,
-)
-
-__all__ = [
-    "abs",
-    "absolute",
-    "add",
-    "all",
-    "amax",
-    "amin",
-    "any",
-    "append",
-    "arange",
-    "arccos",
-    "arccosh",
-    "arcsin",
-    "arcsinh",
-    "arctan",
-    "arctan2",
-    "arctanh",
-    "argmax",
-    "argmin",
-    "argsort",
-    "array",
-    "associative_scan",
-    "average",
-    "binary_crossentropy",
-    "bincount",
-    "bitwise_and",
-    "bitwise_or",
-    "bitwise_xor",
-    "broadcast_to",
-    "cast",
-    "categorical_crossentropy",
-    "ceil",
-    "celu",
-    "cholesky",
-    "clip",
-    "concatenate",
-    "cond",
-    "conj",
-    "conjugate",
-    "convert_to_numpy",
-    "convert_to_tensor",
-    "copy",
-    "cos",
-    "cosh",
-    "count_nonzero",
-    "cross",
-    "cumprod",
-    "cumsum",
-    "det",
-    "diag",
-    "diagonal",
-    "diff",
-    "digitize",
-    "divide",
-    "divide_no_nan",
-    "dot",
-    "eigh",
-    "einsum",
-    "elu",
-    "empty",
-    "equal",
-    "erf",
-    "erfinv",
-    "exp",
-    "exp2",
-    "expand_dims",
-    "expm1",
-    "eye",
-    "flip",
-    "floor",
-    "floor_divide",
-    "fori_loop",
-    "full",
-    "full_like",
-    "gelu",
-    "get_item",
-    "greater",
-    "greater_equal",
-    "hard_sigmoid",
-    "hard_silu",
-    "hard_swish",
-    "hard_tanh",
-    "heaviside",
-    "hstack",
-    "hypot",
-    "identity",
-    "imag",
-    "in_top_k",
-    "inner",
-    "inv",
-    "is_tensor",
-    "isclose",
-    "isfinite",
-    "isin",
-    "isinf",
-    "isnan",
-    "leaky_relu",
-    "less",
-    "less_equal",
-    "linspace",
-    "log",
-    "log1p",
-    "log2",
-    "log10",
-    "log_sigmoid",
-    "log_softmax",
-    "logaddexp",
-    "logical_and",
-    "logical_not",
-    "logical_or",
-    "logical_xor",
-    "logspace",
-    "logsumexp",
-    "map",
-    "matmul",
-    "max",
-    "maximum",
-    "mean",
-    "median",
-    "meshgrid",
-    "min",
-    "minimum",
-    "mish",
-    "mod",
-    "moments",
-    "moveaxis",
-    "multi_hot",
-    "multiply",
-    "nan_to_num",
-    "ndim",
-    "negative",
-    "nonzero",
-    "norm",
-    "normalize",
-    "not_equal",
-    "one_hot",
-    "ones",
-    "ones_like",
-    "outer",
-    "pad",
-    "power",
-    "prod",
-    "qr",
-    "quantile",
-    "ravel",
-    "real",
-    "reciprocal",
-    "relu",
-    "relu6",
-    "repeat",
-    "reshape",
-    "roll",
-    "round",
-    "rsqrt",
-    "scan",
-    "scatter",
-    "scatter_update",
-    "searchsorted",
-    "segment_max",
-    "segment_sum",
-    "selu",
-    "shape",
-    "sigmoid",
-    "sign",
-    "silu",
-    "sin",
-    "sinh",
-    "size",
-    "slice",
-    "slice_update",
-    "softmax",
-    "softplus",
-    "softsign",
-    "solve",
-    "solve_triangular",
-    "sort",
-    "sparse_categorical_crossentropy",
-    "split",
-    "sqrt",
-    "square",
-    "squared_difference",
-    "squeeze",
-    "stack",
-    "std",
-    "stop_gradient",
-    "subtract",
-    "sum",
-    "svd",
-    "swapaxes",
-    "swish",
-    "switch",
-    "take",
-    "take_along_axis",
-    "tan",
-    "tanh",
-    "tensordot",
-    "tile",
-    "top_k",
-    "trace",
-    "transpose",
-    "tri",
-    "tril",
-    "triu",
-    "true_divide",
-    "trunc",
-    "unstack",
-    "var",
-    "vdot",
-    "vectorized_map",
-    "vstack",
-    "where",
-    "while_loop",
-    "zeros",
-    "zeros_like",
-]
+from recurrax.ops.arrays import all as all
+from recurrax.ops.arrays import amax as amax
+from recurrax.ops.arrays import amin as amin
+from recurrax.ops.arrays import any as any
+from recurrax.ops.arrays import append as append
+from recurrax.ops.arrays import arange as arange
+from recurrax.ops.arrays import argmax as argmax
+from recurrax.ops.arrays import argmin as argmin
+from recurrax.ops.arrays import argsort as argsort
+from recurrax.ops.arrays import array as array
+from recurrax.ops.arrays import average as average
+from recurrax.ops.arrays import bincount as bincount
+from recurrax.ops.arrays import broadcast_to as broadcast_to
+from recurrax.ops.arrays import cast as cast
+from recurrax.ops.arrays import concatenate as concatenate
+from recurrax.ops.arrays import convert_to_numpy as convert_to_numpy
+from recurrax.ops.arrays import convert_to_tensor as convert_to_tensor
+from recurrax.ops.arrays import copy as copy
+from recurrax.ops.arrays import count_nonzero as count_nonzero
+from recurrax.ops.arrays import cumprod as cumprod
+from recurrax.ops.arrays import cumsum as cumsum
+from recurrax.ops.arrays import diag as diag
+from recurrax.ops.arrays import diagonal as diagonal
+from recurrax.ops.arrays import diff as diff
+from recurrax.ops.arrays import digitize as digitize
+from recurrax.ops.arrays import empty as empty
+from recurrax.ops.arrays import expand_dims as expand_dims
+from recurrax.ops.arrays import eye as eye
+from recurrax.ops.arrays import flip as flip
+from recurrax.ops.arrays import full as full
+from recurrax.ops.arrays import full_like as full_like
+from recurrax.ops.arrays import get_item as get_item
+from recurrax.ops.arrays import hstack as hstack
+from recurrax.ops.arrays import identity as identity
+from recurrax.ops.arrays import in_top_k as in_top_k
+from recurrax.ops.arrays import is_tensor as is_tensor
+from recurrax.ops.arrays import isin as isin
+from recurrax.ops.arrays import linspace as linspace
+from recurrax.ops.arrays import logspace as logspace
+from recurrax.ops.arrays import max as max
+from recurrax.ops.arrays import mean as mean
+from recurrax.ops.arrays import median as median
+from recurrax.ops.arrays import meshgrid as meshgrid
+from recurrax.ops.arrays import min as min
+from recurrax.ops.arrays import moveaxis as moveaxis
+from recurrax.ops.arrays import ndim as ndim
+from recurrax.ops.arrays import nonzero as nonzero
+from recurrax.ops.arrays import ones as ones
+from recurrax.ops.arrays import ones_like as ones_like
+from recurrax.ops.arrays import pad as pad
+from recurrax.ops.arrays import prod as prod
+from recurrax.ops.arrays import quantile as quantile
+from recurrax.ops.arrays import ravel as ravel
+from recurrax.ops.arrays import repeat as repeat
+from recurrax.ops.arrays import reshape as reshape
+from recurrax.ops.arrays import roll as roll
+from recurrax.ops.arrays import scatter as scatter
+from recurrax.ops.arrays import scatter_update as scatter_update
+from recurrax.ops.arrays import searchsorted as searchsorted
+from recurrax.ops.arrays import segment_max as segment_max
+from recurrax.ops.arrays import segment_sum as segment_sum
+from recurrax.ops.arrays import shape as shape
+from recurrax.ops.arrays import size as size
+from recurrax.ops.arrays import slice as slice
+from recurrax.ops.arrays import slice_update as slice_update
+from recurrax.ops.arrays import sort as sort
+from recurrax.ops.arrays import split as split
+from recurrax.ops.arrays import squeeze as squeeze
+from recurrax.ops.arrays import stack as stack
+from recurrax.ops.arrays import std as std
+from recurrax.ops.arrays import sum as sum
+from recurrax.ops.arrays import swapaxes as swapaxes
+from recurrax.ops.arrays import take as take
+from recurrax.ops.arrays import take_along_axis as take_along_axis
+from recurrax.ops.arrays import tile as tile
+from recurrax.ops.arrays import top_k as top_k
+from recurrax.ops.arrays import transpose as transpose
+from recurrax.ops.arrays import tri as tri
+from recurrax.ops.arrays import tril as tril
+from recurrax.ops.arrays import triu as triu
+from recurrax.ops.arrays import unstack as unstack
+from recurrax.ops.arrays import var as var
+from recurrax.ops.arrays import vstack as vstack
+from recurrax.ops.arrays import zeros as zeros
+from recurrax.ops.arrays import zeros_like as zeros_like
+from recurrax.ops.control import associative_scan as associative_scan
+from recurrax.ops.control import cond as cond
+from recurrax.ops.control import fori_loop as fori_loop
+from recurrax.ops.control import map as map
+from recurrax.ops.control import scan as scan
+from recurrax.ops.control import stop_gradient as stop_gradient
+from recurrax.ops.control import switch as switch
+from recurrax.ops.control import vectorized_map as vectorized_map
+from recurrax.ops.control import while_loop as while_loop
+from recurrax.ops.elementwise import abs as abs
+from recurrax.ops.elementwise import absolute as absolute
+from recurrax.ops.elementwise import add as add
+from recurrax.ops.elementwise import arccos as arccos
+from recurrax.ops.elementwise import arccosh as arccosh
+from recurrax.ops.elementwise import arcsin as arcsin
+from recurrax.ops.elementwise import arcsinh as arcsinh
+from recurrax.ops.elementwise import arctan as arctan
+from recurrax.ops.elementwise import arctan2 as arctan2
+from recurrax.ops.elementwise import arctanh as arctanh
+from recurrax.ops.elementwise import bitwise_and as bitwise_and
+from recurrax.ops.elementwise import bitwise_or as bitwise_or
+from recurrax.ops.elementwise import bitwise_xor as bitwise_xor
+from recurrax.ops.elementwise import ceil as ceil
+from recurrax.ops.elementwise import clip as clip
+from recurrax.ops.elementwise import conj as conj
+from recurrax.ops.elementwise import conjugate as conjugate
+from recurrax.ops.elementwise import cos as cos
+from recurrax.ops.elementwise import cosh as cosh
+from recurrax.ops.elementwise import divide as divide
+from recurrax.ops.elementwise import divide_no_nan as divide_no_nan
+from recurrax.ops.elementwise import equal as equal
+from recurrax.ops.elementwise import erf as erf
+from recurrax.ops.elementwise import erfinv as erfinv
+from recurrax.ops.elementwise import exp as exp
+from recurrax.ops.elementwise import exp2 as exp2
+from recurrax.ops.elementwise import expm1 as expm1
+from recurrax.ops.elementwise import floor as floor
+from recurrax.ops.elementwise import floor_divide as floor_divide
+from recurrax.ops.elementwise import greater as greater
+from recurrax.ops.elementwise import greater_equal as greater_equal
+from recurrax.ops.elementwise import heaviside as heaviside
+from recurrax.ops.elementwise import hypot as hypot
+from recurrax.ops.elementwise import imag as imag
+from recurrax.ops.elementwise import isclose as isclose
+from recurrax.ops.elementwise import isfinite as isfinite
+from recurrax.ops.elementwise import isinf as isinf
+from recurrax.ops.elementwise import isnan as isnan
+from recurrax.ops.elementwise import less as less
+from recurrax.ops.elementwise import less_equal as less_equal
+from recurrax.ops.elementwise import log as log
+from recurrax.ops.elementwise import log1p as log1p
+from recurrax.ops.elementwise import log2 as log2
+from recurrax.ops.elementwise import log10 as log10
+from recurrax.ops.elementwise import logaddexp as logaddexp
+from recurrax.ops.elementwise import logical_and as logical_and
+from recurrax.ops.elementwise import logical_not as logical_not
+from recurrax.ops.elementwise import logical_or as logical_or
+from recurrax.ops.elementwise import logical_xor as logical_xor
+from recurrax.ops.elementwise import maximum as maximum
+from recurrax.ops.elementwise import minimum as minimum
+from recurrax.ops.elementwise import mod as mod
+from recurrax.ops.elementwise import multiply as multiply
+from recurrax.ops.elementwise import nan_to_num as nan_to_num
+from recurrax.ops.elementwise import negative as negative
+from recurrax.ops.elementwise import not_equal as not_equal
+from recurrax.ops.elementwise import power as power
+from recurrax.ops.elementwise import real as real
+from recurrax.ops.elementwise import reciprocal as reciprocal
+from recurrax.ops.elementwise import round as round
+from recurrax.ops.elementwise import rsqrt as rsqrt
+from recurrax.ops.elementwise import sign as sign
+from recurrax.ops.elementwise import sin as sin
+from recurrax.ops.elementwise import sinh as sinh
+from recurrax.ops.elementwise import sqrt as sqrt
+from recurrax.ops.elementwise import square as square
+from recurrax.ops.elementwise import squared_difference as squared_difference
+from recurrax.ops.elementwise import subtract as subtract
+from recurrax.ops.elementwise import tan as tan
+from recurrax.ops.elementwise import true_divide as true_divide
+from recurrax.ops.elementwise import trunc as trunc
+from recurrax.ops.elementwise import where as where
+from recurrax.ops.linalg import cholesky as cholesky
+from recurrax.ops.linalg import cross as cross
+from recurrax.ops.linalg import det as det
+from recurrax.ops.linalg import dot as dot
+from recurrax.ops.linalg import eigh as eigh
+from recurrax.ops.linalg import einsum as einsum
+from recurrax.ops.linalg import inner as inner
+from recurrax.ops.linalg import inv as inv
+from recurrax.ops.linalg import logsumexp as logsumexp
+from recurrax.ops.linalg import matmul as matmul
+from recurrax.ops.linalg import norm as norm
+from recurrax.ops.linalg import outer as outer
+from recurrax.ops.linalg import qr as qr
+from recurrax.ops.linalg import solve as solve
+from recurrax.ops.linalg import solve_triangular as solve_triangular
+from recurrax.ops.linalg import svd as svd
+from recurrax.ops.linalg import tensordot as tensordot
+from recurrax.ops.linalg import trace as trace
+from recurrax.ops.linalg import vdot as vdot
+from recurrax.ops.nn import binary_crossentropy as binary_crossentropy
+from recurrax.ops.nn import categorical_crossentropy as categorical_crossentropy
+from recurrax.ops.nn import celu as celu
+from recurrax.ops.nn import elu as elu
+from recurrax.ops.nn import gelu as gelu
+from recurrax.ops.nn import hard_sigmoid as hard_sigmoid
+from recurrax.ops.nn import hard_silu as hard_silu
+from recurrax.ops.nn import hard_swish as hard_swish
+from recurrax.ops.nn import hard_tanh as hard_tanh
+from recurrax.ops.nn import leaky_relu as leaky_relu
+from recurrax.ops.nn import log_sigmoid as log_sigmoid
+from recurrax.ops.nn import log_softmax as log_softmax
+from recurrax.ops.nn import mish as mish
+from recurrax.ops.nn import moments as moments
+from recurrax.ops.nn import multi_hot as multi_hot
+from recurrax.ops.nn import normalize as normalize
+from recurrax.ops.nn import one_hot as one_hot
+from recurrax.ops.nn import relu as relu
+from recurrax.ops.nn import relu6 as relu6
+from recurrax.ops.nn import selu as selu
+from recurrax.ops.nn import sigmoid as sigmoid
+from recurrax.ops.nn import silu as silu
+from recurrax.ops.nn import softmax as softmax
+from recurrax.ops.nn import softplus as softplus
+from recurrax.ops.nn import softsign as softsign
+from recurrax.ops.nn import sparse_categorical_crossentropy as sparse_categorical_crossentropy
+from recurrax.ops.nn import swish as swish
+from recurrax.ops.nn import tanh as tanh
