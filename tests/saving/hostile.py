@@ -1,4 +1,4 @@
-"""Makers of files that somebody might send."""
+"""Makers of files that somebody might send, and what the loader is to say to them."""
 
 import io
 import json
@@ -10,8 +10,10 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pytest
 
 import recurrax as rx
+from recurrax.saving import LoadError, load_model
 
 
 def small_model() -> Any:
@@ -24,6 +26,12 @@ def model_bytes(model: Any | None = None) -> bytes:
     buffer = io.BytesIO()
     rx.saving.save_model(model or small_model(), buffer)
     return buffer.getvalue()
+
+
+def refused(data: bytes, match: str | None = None, **options: Any) -> None:
+    """Fail unless loading `data` raises the loader's own error."""
+    with pytest.raises(LoadError, match=match):
+        load_model(io.BytesIO(data), **options)
 
 
 def members(data: bytes) -> dict[str, bytes]:
@@ -45,6 +53,24 @@ def with_config(change: Callable[[Any], Any], data: bytes | None = None) -> byte
     config = json.loads(content["config.json"])
     content["config.json"] = json.dumps(change(config) or config).encode()
     return zipped(content)
+
+
+def with_layer(record: Any, data: bytes) -> bytes:
+    """A good file with `record` for its last layer."""
+
+    def change(config):
+        config["config"]["layers"][-1] = record
+
+    return with_config(change, data)
+
+
+def with_units(units: Any, data: bytes) -> bytes:
+    """A good file whose last layer has other units."""
+
+    def change(config):
+        config["config"]["layers"][-1]["config"]["units"] = units
+
+    return with_config(change, data)
 
 
 def with_weights(change: Callable[[h5py.File], Any], data: bytes | None = None) -> bytes:

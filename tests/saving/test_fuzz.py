@@ -31,11 +31,6 @@ def bounded(tmp_path_factory):
     assert os.listdir(folder) == []
 
 
-@pytest.fixture(scope="module")
-def good():
-    return model_bytes()
-
-
 def damaged(data: bytes, draw: random.Random) -> bytes:
     """`data` with bits flipped, bytes or numbers put in, parts cut out, doubled or exchanged."""
     result = bytearray(data)
