@@ -6,7 +6,8 @@ import interpreter
 import jax
 import pytest
 from direct import Loops
-from published_cells import CELLS, convolutional, values_and_gradients
+from named_weights import values_and_gradients
+from published_cells import CELLS, convolutional
 from recurrences import assert_same
 
 import recurrax

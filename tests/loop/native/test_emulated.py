@@ -12,7 +12,8 @@ import pytest
 from accuracy import WORST, sample, worst_error
 from against_xla import assert_close, body_of, draw
 from hypothesis import HealthCheck, Phase, given, settings
-from published_cells import CELLS, values_and_gradients
+from named_weights import values_and_gradients
+from published_cells import CELLS
 from random_cells import cells
 from random_cells import values_and_gradients as random_values_and_gradients
 from recurrences import assert_same, lstm
