@@ -26,7 +26,7 @@ def test_penalty_and_config_are_keras(name, arguments):
     assert again.get_config() == ours.get_config()
 
 
-@pytest.mark.parametrize("name", ["l1", "l2", "L2", "L1L2", "orthogonal_regularizer"])
+@pytest.mark.parametrize("name", ["l1", "l2", "L2", "L1L2", "l1l2", "orthogonal_regularizer"])
 def test_names_are_keras(name):
     ours, theirs = regularizers.get(name), keras.regularizers.get(name)
     assert ours.get_config() == pytest.approx(theirs.get_config())

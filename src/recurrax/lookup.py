@@ -1,16 +1,10 @@
 """From what a caller may give (a name, a configuration, a class, an object) to the object."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from recurrax.naming import to_snake_case
 from recurrax.registry import deserialize, get_registered_object, is_record, unknown_name
-
-
-def snake_case(name: str) -> str:
-    """`MaxNorm` as `max_norm`."""
-    name = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
-    return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()
 
 
 def table_of(things: Iterable[Any]) -> dict[str, Any]:
@@ -19,7 +13,7 @@ def table_of(things: Iterable[Any]) -> dict[str, Any]:
     for thing in things:
         table[thing.__name__] = thing
         if isinstance(thing, type):
-            table.setdefault(snake_case(thing.__name__), thing)
+            table.setdefault(to_snake_case(thing.__name__), thing)
     return table
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from recurrax import ops
 from recurrax.layers.operation import Operation, get_item
-from recurrax.lookup import snake_case
+from recurrax.naming import to_snake_case
 from recurrax.registry import deserialize, serialize, unknown_name
 
 _NN = (
@@ -91,7 +91,7 @@ def from_record(record: Any) -> Operation | None:
     module = str(record.get("module") or "")
     if not module.startswith(("keras.src.ops.", "keras.ops")):
         return None
-    kind = snake_case(record["class_name"])
+    kind = to_snake_case(record["class_name"])
     function = get_item if kind == "get_item" else operations().get(kind)
     if function is None:
         raise unknown_name("operation", kind, operations())

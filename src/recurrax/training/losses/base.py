@@ -10,7 +10,7 @@ from jax import Array
 
 from recurrax.dtypes import floatx
 from recurrax.layers.mask import get_mask
-from recurrax.lookup import snake_case
+from recurrax.naming import to_snake_case
 from recurrax.registry import serialize
 
 REDUCTIONS = ("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none", None)
@@ -129,7 +129,7 @@ class Loss:
                 f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}, but it is "
                 f"{reduction!r}."
             )
-        self.name = name or snake_case(type(self).__name__)
+        self.name = name or to_snake_case(type(self).__name__)
         self.reduction = reduction
         self.dtype = dtype
 

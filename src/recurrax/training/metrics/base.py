@@ -10,8 +10,7 @@ from jax import Array
 
 from recurrax import initializers
 from recurrax.dtypes import floatx
-from recurrax.lookup import snake_case
-from recurrax.naming import auto_name
+from recurrax.naming import auto_name, to_snake_case
 from recurrax.variable import StatelessScope, Variable, name_scope
 
 
@@ -33,7 +32,7 @@ class Metric:
     direction: str | None = None
 
     def __init__(self, dtype: Any = None, name: str | None = None) -> None:
-        self.name = name or auto_name(snake_case(type(self).__name__))
+        self.name = name or auto_name(to_snake_case(type(self).__name__))
         self.dtype = floatx() if dtype is None else jnp.dtype(dtype).name
         self._variables: list[Variable] = []
 
