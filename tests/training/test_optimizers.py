@@ -241,8 +241,8 @@ def test_errors_name_the_mend():
         optimizers.get("adamm")
     with pytest.raises(ValueError, match="Give one of clipnorm"):
         optimizers.Adam(clipnorm=1.0, clipvalue=1.0)
-    with pytest.raises(ValueError, match="has no argument 'learning_rat'"):
-        optimizers.Adam(learning_rat=1.0)
+    with pytest.raises(ValueError, match=r"no argument 'clipnrm'\. Did you mean 'clipnorm'"):
+        optimizers.Adam(clipnrm=1.0)
     with pytest.raises(ValueError, match="It is called learning_rate"):
         optimizers.Adam(lr=1.0)
     with pytest.raises(ValueError, match="learning_rate must be a number"):

@@ -1,6 +1,5 @@
 """What an optimizer is: an update rule, its state in variables in Keras's order, and its steps."""
 
-import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax.dtypes import floatx
+from recurrax.layers.auto_config import argument_names
 from recurrax.naming import auto_name
 from recurrax.registry import deserialize, nearest, serialize
 from recurrax.training.checks import number, whole
@@ -70,8 +70,8 @@ class Optimizer(Rule):
             )
         if unknown:
             name = next(iter(unknown))
-            known = inspect.signature(type(self)).parameters
-            hint = " It is called learning_rate." if name == "lr" else nearest(name, known)
+            near = nearest(name, argument_names(type(self)))
+            hint = " It is called learning_rate." if name == "lr" else near
             raise ValueError(f"{type(self).__name__} has no argument {name!r}.{hint}")
         if sum(clip is not None for clip in (clipnorm, clipvalue, global_clipnorm)) > 1:
             raise ValueError(
