@@ -6,13 +6,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from recurrax.registry import serializable
-from recurrax.training.checks import number
-from recurrax.training.optimizers.base import Optimizer
+from recurrax.training.optimizers.moments import Moments
 from recurrax.training.optimizers.rule import Slots, Step
 
 
 @serializable("keras.optimizers")
-class Adam(Optimizer):
+class Adam(Moments):
     """`m = β₁ m + (1 - β₁) g`, `v = β₂ v + (1 - β₂) g²`, `w -= α_t m / (√v + ε)` with
     `α_t = learning_rate √(1 - β₂ᵗ) / (1 - β₁ᵗ)` (arXiv:1412.6980, the form before section 2.1).
 
@@ -28,37 +27,26 @@ class Adam(Optimizer):
         amsgrad: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(learning_rate, **kwargs)
-        self.beta_1 = number("beta_1", beta_1, 0, 1)
-        self.beta_2 = number("beta_2", beta_2, 0, 1)
-        self.epsilon = number("epsilon", epsilon)
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, **kwargs)
         self.amsgrad = amsgrad
 
     def slot_groups(self) -> tuple[tuple[str, ...], ...]:
-        moments = ("momentum", "velocity")
-        return (moments, ("velocity_hat",)) if self.amsgrad else (moments,)
+        groups = super().slot_groups()
+        return (*groups, ("velocity_hat",)) if self.amsgrad else groups
 
     def delta(
         self, gradient: Array, parameter: Array, slots: Slots, step: Step
     ) -> tuple[Array, dict[str, Array]]:
         rate = step.learning_rate * jnp.sqrt(1 - self.beta_2**step.number)
         rate = rate / (1 - self.beta_1**step.number)
-        m, v = slots["momentum"], slots["velocity"]
-        m = m + (gradient - m) * (1 - self.beta_1)
-        v = v + (jnp.square(gradient) - v) * (1 - self.beta_2)
+        m, v = self.moments(gradient, slots)
         new = {"momentum": m, "velocity": v}
         if self.amsgrad:
             v = new["velocity_hat"] = jnp.maximum(slots["velocity_hat"], v)
         return -m * rate / (jnp.sqrt(v) + self.epsilon), new
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "epsilon": self.epsilon,
-            "amsgrad": self.amsgrad,
-        }
+        return {**super().get_config(), "amsgrad": self.amsgrad}
 
 
 @serializable("keras.optimizers")

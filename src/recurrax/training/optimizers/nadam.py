@@ -9,34 +9,17 @@ from jax import Array
 
 from recurrax.dtypes import floatx
 from recurrax.registry import serializable
-from recurrax.training.checks import number
-from recurrax.training.optimizers.base import Optimizer
+from recurrax.training.optimizers.moments import Moments
 from recurrax.training.optimizers.rule import Slots, Step
 from recurrax.variable import Variable
 
 
 @serializable("keras.optimizers")
-class Nadam(Optimizer):
+class Nadam(Moments):
     """Adam with Nesterov's momentum and a schedule of it, `uₜ = β₁ (1 - 0.96ᵗ / 2)`.
 
     Dozat, "Incorporating Nesterov Momentum into Adam", 2015. Further arguments as for `Optimizer`.
     """
-
-    def __init__(
-        self,
-        learning_rate: Any = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(learning_rate, **kwargs)
-        self.beta_1 = number("beta_1", beta_1, 0, 1)
-        self.beta_2 = number("beta_2", beta_2, 0, 1)
-        self.epsilon = number("epsilon", epsilon)
-
-    def slot_groups(self) -> tuple[tuple[str, ...], ...]:
-        return (("momentum", "velocity"),)
 
     def build_slots(self, parameters: Sequence[Variable]) -> list[Variable]:
         # The product of all u so far belongs to no parameter and stands last.
@@ -59,18 +42,8 @@ class Nadam(Optimizer):
     ) -> tuple[Array, dict[str, Array]]:
         u, u_next = self._u(step.number), self._u(step.number + 1)
         product = self._product.astype(parameter.dtype)
-        m, v = slots["momentum"], slots["velocity"]
-        m = m + (gradient - m) * (1 - self.beta_1)
-        v = v + (jnp.square(gradient) - v) * (1 - self.beta_2)
+        m, v = self.moments(gradient, slots)
         m_hat = u_next * m / (1 - product * u_next) + (1 - u) * gradient / (1 - product)
         v_hat = v / (1 - self.beta_2**step.number)
         change = -m_hat * step.learning_rate / (jnp.sqrt(v_hat) + self.epsilon)
         return change, {"momentum": m, "velocity": v}
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "epsilon": self.epsilon,
-        }
