@@ -38,9 +38,8 @@ def _positive(name: str, value: float) -> None:
         raise ValueError(f"{name} must be above 0, but it is {value!r}.")
 
 
-@serializable("keras.optimizers.schedules")
-class ExponentialDecay(LearningRateSchedule):
-    """`initial_learning_rate * decay_rate^(step / decay_steps)`; `staircase` floors the power."""
+class _DecayByRate(LearningRateSchedule):
+    """Decays by `decay_rate` in `decay_steps`, once at the end of them if in a `staircase`."""
 
     def __init__(
         self,
@@ -48,19 +47,18 @@ class ExponentialDecay(LearningRateSchedule):
         decay_steps: int,
         decay_rate: float,
         staircase: bool = False,
-        name: str = "ExponentialDecay",
+        name: str | None = None,
     ) -> None:
         _positive("decay_steps", decay_steps)
         self.initial_learning_rate = initial_learning_rate
         self.decay_steps = decay_steps
         self.decay_rate = decay_rate
         self.staircase = staircase
-        self.name = name
+        self.name = name or type(self).__name__
 
-    def __call__(self, step: Any) -> Array:
-        power = _float(step) / self.decay_steps
-        power = jnp.floor(power) if self.staircase else power
-        return self.initial_learning_rate * jnp.power(_float(self.decay_rate), power)
+    def _times(self, step: Any) -> Array:
+        times = _float(step) / self.decay_steps
+        return jnp.floor(times) if self.staircase else times
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -70,6 +68,14 @@ class ExponentialDecay(LearningRateSchedule):
             "staircase": self.staircase,
             "name": self.name,
         }
+
+
+@serializable("keras.optimizers.schedules")
+class ExponentialDecay(_DecayByRate):
+    """`initial_learning_rate * decay_rate^(step / decay_steps)`; `staircase` floors the power."""
+
+    def __call__(self, step: Any) -> Array:
+        return self.initial_learning_rate * jnp.power(_float(self.decay_rate), self._times(step))
 
 
 @serializable("keras.optimizers.schedules")
@@ -155,38 +161,12 @@ class PolynomialDecay(LearningRateSchedule):
 
 
 @serializable("keras.optimizers.schedules")
-class InverseTimeDecay(LearningRateSchedule):
+class InverseTimeDecay(_DecayByRate):
     """`initial_learning_rate / (1 + decay_rate * step / decay_steps)`; `staircase` floors the
     quotient."""
 
-    def __init__(
-        self,
-        initial_learning_rate: float,
-        decay_steps: int,
-        decay_rate: float,
-        staircase: bool = False,
-        name: str = "InverseTimeDecay",
-    ) -> None:
-        _positive("decay_steps", decay_steps)
-        self.initial_learning_rate = initial_learning_rate
-        self.decay_steps = decay_steps
-        self.decay_rate = decay_rate
-        self.staircase = staircase
-        self.name = name
-
     def __call__(self, step: Any) -> Array:
-        time = _float(step) / self.decay_steps
-        time = jnp.floor(time) if self.staircase else time
-        return self.initial_learning_rate / (1.0 + self.decay_rate * time)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "initial_learning_rate": self.initial_learning_rate,
-            "decay_steps": self.decay_steps,
-            "decay_rate": self.decay_rate,
-            "staircase": self.staircase,
-            "name": self.name,
-        }
+        return self.initial_learning_rate / (1.0 + self.decay_rate * self._times(step))
 
 
 @serializable("keras.optimizers.schedules")
