@@ -107,12 +107,8 @@ def test_a_helper_that_comes_after_the_end_finds_nothing_to_do(case, monkeypatch
     assert_same(ours, program(), 4e-6)
 
 
-@pytest.mark.parametrize(
-    ("length", "batch", "taken"), [(100, 1, True), (31, 1, False), (100, 2, False)]
-)
-def test_a_loop_has_company_if_it_is_long_and_leaves_a_thread_free(
-    length, batch, taken, monkeypatch
-):
+def company_found(monkeypatch):
+    """What products each loop is found to have, from now on, where there are two threads."""
     found = []
 
     def spy(*args, **how):
@@ -121,6 +117,16 @@ def test_a_loop_has_company_if_it_is_long_and_leaves_a_thread_free(
 
     monkeypatch.setattr(native, "accompanied", spy)
     monkeypatch.setattr(native, "thread_count", lambda: 2)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("length", "batch", "taken"), [(100, 1, True), (31, 1, False), (100, 2, False)]
+)
+def test_a_loop_has_company_if_it_is_long_and_leaves_a_thread_free(
+    length, batch, taken, monkeypatch
+):
+    found = company_found(monkeypatch)
     jax.jit(gradient_of(lstm, False)).lower(*arguments("lstm", length, batch))
     assert [bool(f and f.company) for f in found] == [taken, taken]
 

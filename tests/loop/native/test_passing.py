@@ -10,13 +10,21 @@ import numpy as np
 import pytest
 from against_xla import draw
 from recurrences import assert_same, lstm
-from test_alongside import CASES, FEATURES, UNITS, arguments, both_ways, gradient_of, weights
+from test_alongside import (
+    CASES,
+    FEATURES,
+    UNITS,
+    arguments,
+    both_ways,
+    company_found,
+    gradient_of,
+    weights,
+)
 from test_windows import AVX2
 
 import recurrax
 from recurrax.loop.native.target import host
 from recurrax.loop.runners import native
-from recurrax.loop.runners.accompanied import accompanied
 
 
 def fenced(at_end):
@@ -99,14 +107,7 @@ def test_parts_of_one_stack():
 def test_a_loop_lets_steps_pass_if_it_is_long_and_its_weights_are_small(
     length, units, taken, monkeypatch
 ):
-    found = []
-
-    def spy(*args, **how):
-        found.append(accompanied(*args, **how))
-        return found[-1]
-
-    monkeypatch.setattr(native, "accompanied", spy)
-    monkeypatch.setattr(native, "thread_count", lambda: 2)
+    found = company_found(monkeypatch)
     init = (jnp.zeros((32, units)),) * 2
     args = weights(units=units), init, jnp.zeros((length, 32, FEATURES))
     jax.jit(gradient_of(lstm, False)).lower(*args)
