@@ -2,8 +2,9 @@
 
     python benchmarks/recurrent.py [--layers LSTM,GRU] [--shapes 0,2] [--modes train,infer]
 
-A call of `train` is forward, backward and the gradients of all weights and of the input, with the
-outputs of all steps in the loss; a call of `infer` is forward alone, outputs of all steps.
+A call of `train` is forward, backward and the gradients of all weights and of the input, from a
+given cotangent of the outputs of all steps; a call of `infer` is forward alone, outputs of all
+steps.
 """
 
 import argparse
@@ -32,33 +33,39 @@ class Case(NamedTuple):
         batch, steps, features, _ = self.shape
         return np.random.default_rng(0).standard_normal((batch, steps, features), np.float32)
 
+    def cotangent(self) -> np.ndarray:
+        batch, steps, _, units = self.shape
+        return np.random.default_rng(1).standard_normal((batch, steps, units), np.float32)
+
     def flops(self) -> float:
         batch, steps, features, units = self.shape
         forward = 2 * batch * steps * GATES[self.layer] * units * (features + units)
         return forward * (3 if self.mode == "train" else 1)
 
 
-def _jax_call(forward: Any, weights: Any, x: Any, mode: str) -> Any:
+def _jax_call(forward: Any, weights: Any, case: Case) -> Any:
     """A timed call of `forward(weights, x)`, compiled by JAX."""
     import jax
     import jax.numpy as jnp
 
-    def loss(weights, x):
-        return jnp.mean(forward(weights, x) ** 2)
+    def train(weights, x, cotangent):
+        outputs, pull = jax.vjp(forward, weights, x)
+        return outputs, pull(cotangent)
 
-    function = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)) if mode == "train" else forward)
-    x = jnp.asarray(x)
-    return lambda: jax.block_until_ready(function(weights, x))
+    args = [weights, jnp.asarray(case.data())]
+    if case.mode == "train":
+        args.append(jnp.asarray(case.cotangent()))
+    function = jax.jit(train if case.mode == "train" else forward)
+    return lambda: jax.block_until_ready(function(*args))
 
 
 def recurrax(case: Case, runner: str | None = None) -> Any:
     import recurrax as keras
 
     layer = getattr(keras.layers, case.layer)(case.shape[3], return_sequences=True, runner=runner)
-    x = case.data()
-    layer.build(x.shape)
+    layer.build(case.shape[:3])
     weights = [v.value for v in layer.trainable_variables]
-    return _jax_call(lambda w, x: layer.stateless_call(w, [], x)[0], weights, x, case.mode)
+    return _jax_call(lambda w, x: layer.stateless_call(w, [], x)[0], weights, case)
 
 
 def keras_jax(case: Case) -> Any:
@@ -68,11 +75,10 @@ def keras_jax(case: Case) -> Any:
     import keras
 
     layer = getattr(keras.layers, case.layer)(case.shape[3], return_sequences=True)
-    x = case.data()
-    layer.build(x.shape)
+    layer.build(case.shape[:3])
     weights = [v.value for v in layer.trainable_variables]
     state = [v.value for v in layer.non_trainable_variables]
-    return _jax_call(lambda w, x: layer.stateless_call(w, state, x)[0], weights, x, case.mode)
+    return _jax_call(lambda w, x: layer.stateless_call(w, state, x)[0], weights, case)
 
 
 def flax_nnx(case: Case) -> Any:
@@ -89,7 +95,7 @@ def flax_nnx(case: Case) -> Any:
     def forward(params: Any, x: Any) -> Any:
         return nnx.merge(graph, params, rest, copy=True)(x, initial_carry=carry)
 
-    return _jax_call(forward, params, case.data(), case.mode)
+    return _jax_call(forward, params, case)
 
 
 def torch(case: Case) -> Any:
@@ -106,11 +112,12 @@ def torch(case: Case) -> Any:
 
         return infer
     x.requires_grad_()
+    cotangent = torch.from_numpy(case.cotangent())
 
     def train() -> None:
         layer.zero_grad()
         x.grad = None
-        (layer(x)[0] ** 2).mean().backward()
+        layer(x)[0].backward(cotangent)
 
     return train
 

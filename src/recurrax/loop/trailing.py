@@ -1,8 +1,9 @@
 """A loop and the products made of its stacks afterwards, held together until lowering.
 
 Weight gradients, and the gradients of inputs that went through a weight, are products of what the
-backward loop reads and writes. A runner that has threads to spare may make them while the loop
-still runs. Differentiated, batched or run by another, it is the loop and then the products.
+backward loop reads and writes. A runner may make them while the loop still runs, with threads to
+spare or while what they read is in the cache; it need not write ys that nobody else reads.
+Differentiated, batched or run by another, it is the loop and then the products.
 """
 
 from collections.abc import Container, Sequence

@@ -206,8 +206,8 @@ class PassingTile(Tile):
         count = b.select(b.icmp_signed("<", left, most), left, most)
 
         def move(window: Window, array: Register, *, inwards: bool) -> None:
-            lanes = self.schedule.lanes
-            copy(b, window, self.scratch, array, row_at, count, lanes, inwards=inwards)
+            how = {"inwards": inwards, "batch_major": self._windows.batch_major}
+            copy(b, window, self.scratch, array, row_at, count, self.schedule.lanes, **how)
 
         def row_at(r: Register, s: Register) -> Register:
             row, time = b.add(self.first_row, r), self.time_of(b.add(first, s))

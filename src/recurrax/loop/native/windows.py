@@ -1,10 +1,11 @@
-"""Loops over arrays that begin with (batch, time): a few steps at a time pass through a window.
+"""Windows: a few steps at a time pass through memory that stays in the cache.
 
-The loop wants all rows of one step side by side. In such an array they lie far apart, often at a
-power of two, where they fall into few sets of the cache. So a tile of rows takes several steps
-together, of which each row has one run of memory. They are laid down step by step in **windows**,
-which stay in the cache; there they are multiplied with the weights that meet `x` alone. Results
-leave through windows likewise.
+A tile of rows takes several steps together and lays them down in **windows**: so many rows that a
+product with a weight, of what the loop reads or of what it has written, is worth its while.
+
+Arrays that begin with (batch, time) pass too. The loop wants all rows of one step side by side. In
+such an array they lie far apart, often at a power of two, where they fall into few sets of the
+cache; but several steps of a row are one run of memory.
 """
 
 import dataclasses
@@ -127,29 +128,37 @@ def copy(
     lanes: int,
     *,
     inwards: bool,
+    batch_major: bool,
 ) -> None:
-    """Copy `count` steps between a window and an array (batch, time, ...).
+    """Copy `count` steps between a window and an array, (batch, time, ...) or (time, batch, ...).
 
-    `row_at(r, s)` tells which row of features of the array is the window's row `r` of step `s`.
+    `row_at(r, s)` tells which row of features of the array is the window's row `r` of step `s`. In
+    the array, what is copied next lies beside what was copied last, where it can.
     """
     width, dtype = window.place.width, window.place.dtype
     whole = width - width % lanes
 
+    def one(r: Register, s: Register) -> None:
+        here = window.at(b, scratch, s), [b.mul(r, integer(width))]
+        there = array, [b.mul(row_at(r, s), integer(width))]
+        (source, start), (target, to) = (there, here) if inwards else (here, there)
+
+        def some(j: Register, used: int) -> None:
+            taken = Lanes(lanes, used)
+            value = memory.load(b, source, dtype, [*start, j], taken)
+            memory.store(b, value, target, dtype, [*to, j], taken)
+
+        loop(b, 0, whole, lanes, [], lambda j, _: some(j, lanes))
+        if whole < width:
+            some(integer(whole), width - whole)
+
     def row(r: Register, _) -> None:
-        def one_step(s: Register, _) -> None:
-            here = window.at(b, scratch, s), [b.mul(r, integer(width))]
-            there = array, [b.mul(row_at(r, s), integer(width))]
-            (source, start), (target, to) = (there, here) if inwards else (here, there)
+        loop(b, 0, count, 1, [], lambda s, _: one(r, s))
 
-            def some(j: Register, used: int) -> None:
-                taken = Lanes(lanes, used)
-                value = memory.load(b, source, dtype, [*start, j], taken)
-                memory.store(b, value, target, dtype, [*to, j], taken)
+    def step(s: Register, _) -> None:
+        loop(b, 0, window.rows, 1, [], lambda r, _: one(r, s))
 
-            loop(b, 0, whole, lanes, [], lambda j, _: some(j, lanes))
-            if whole < width:
-                some(integer(whole), width - whole)
-
-        loop(b, 0, count, 1, [], one_step)
-
-    loop(b, 0, window.rows, 1, [], row)
+    if batch_major:
+        loop(b, 0, window.rows, 1, [], row)
+    else:
+        loop(b, 0, count, 1, [], step)
