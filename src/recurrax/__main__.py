@@ -228,9 +228,6 @@ def clear_cache() -> None:
     print(f"Removed {len(found)} compiled loops from {folder}.")
 
 
-# ---------------------------------------------------------------------- the demo
-
-
 def demo(epochs: int) -> None:
     """Train a model to say how deep in brackets a text is, and show what it says."""
     if epochs < 1:

@@ -123,9 +123,6 @@ class TestTimeDistributed:
             layers.TimeDistributed(layers.Dense(2))(X[:, 0])
 
 
-# ---------------------------------------------------------------------- cells of one's own
-
-
 class NestedCell(layers.Layer):
     """Inputs, states and outputs of two tensors, one of them a matrix for each sample."""
 

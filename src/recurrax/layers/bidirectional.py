@@ -146,8 +146,6 @@ class Bidirectional(Layer):
         half = len(states) // 2
         return states[:half], states[half:]
 
-    # ------------------------------------------------------------------ states and shapes
-
     @property
     def states(self) -> list[Any] | None:
         """The states of a stateful layer, forward ones first; None before it is built."""

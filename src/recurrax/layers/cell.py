@@ -115,8 +115,6 @@ class GatedCell(DropoutRNNCell, Layer):
     def initialize_bias(self, shape: tuple[int, ...], dtype: Any) -> Array:
         return self.bias_initializer(shape, dtype)
 
-    # ------------------------------------------------------------------ products
-
     def input_product(self, x: Array, kernel: Array) -> Array:
         """`x W`."""
         return jnp.matmul(x, kernel)
@@ -147,8 +145,6 @@ class GatedCell(DropoutRNNCell, Layer):
         if not training:
             return None, None
         return self.get_dropout_mask(x), self.get_recurrent_dropout_mask(h)
-
-    # ------------------------------------------------------------------ states and configuration
 
     def get_initial_state(
         self, batch_size: Any = None, inputs: Any = None, dtype: Any = None

@@ -111,8 +111,6 @@ class Layer(WeightHolder, Configured):
                 context.settings_changed()
         super().__setattr__(name, value)
 
-    # ------------------------------------------------------------------ computing
-
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return call_layer(self, args, kwargs)
 
@@ -193,8 +191,6 @@ class Layer(WeightHolder, Configured):
         """
         return record(name, value)
 
-    # ------------------------------------------------------------------ losses
-
     def add_loss(self, loss: Any) -> None:
         """Add a scalar, computed in `call`, to the loss that training minimises."""
         scope = current_scope()
@@ -212,8 +208,6 @@ class Layer(WeightHolder, Configured):
         return added + [
             v.regularizer(v.value) for v in self.trainable_weights if v.regularizer is not None
         ]
-
-    # ------------------------------------------------------------------ graph
 
     @property
     def input(self) -> Any:

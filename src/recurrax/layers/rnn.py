@@ -85,8 +85,6 @@ class RNN(Layer):
         self.runner = checks.runner(runner, type(self).__name__)
         self._states: list[Any] | None = None
 
-    # ------------------------------------------------------------------ states
-
     @property
     def state_size(self) -> list[Any]:
         """Sizes of the states, always a list."""
@@ -155,8 +153,6 @@ class RNN(Layer):
                 lambda x: Variable(x, trainable=False, name="rnn_state", autocast=False),
                 self.get_initial_state(batch_size),
             )
-
-    # ------------------------------------------------------------------ building and running
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
         step_shape = map_shapes(lambda shape: (shape[0], *shape[2:]), sequences_shape)
@@ -246,8 +242,6 @@ class RNN(Layer):
             return [(size,) for size in self.state_size]
         states = jax.eval_shape(lambda: self.get_initial_state(1))
         return jax.tree.map(lambda state: state.shape[1:], states)
-
-    # ------------------------------------------------------------------ configuration
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.loop_config(), "cell": self.cell}

@@ -81,8 +81,6 @@ class Functional(Model):
         if not trainable:
             self.trainable = False
 
-    # ------------------------------------------------------------------ the graph
-
     @property
     def layers(self) -> list[Layer]:
         return list(self._layers)
@@ -141,8 +139,6 @@ class Functional(Model):
 
     def build(self, input_shape: Any = None) -> None:
         """Nothing is left to build."""
-
-    # ------------------------------------------------------------------ running
 
     def check_values(self, inputs: Any) -> None:
         """Check the values of the inputs where the layers they go to do."""
@@ -235,8 +231,6 @@ class Functional(Model):
         if y is not x and mask is not None:
             set_mask(y, mask)
         return y
-
-    # ------------------------------------------------------------------ configuration
 
     def get_config(self) -> dict[str, Any]:
         if not functional_config.made_like_functional(type(self)):

@@ -21,9 +21,6 @@ def made_like_functional(cls: type) -> bool:
     }
 
 
-# ---------------------------------------------------------------------- writing
-
-
 def to_config(model: Any) -> dict[str, Any]:
     """The model's layers, each with its calls, and which tensors are inputs and outputs.
 
@@ -91,9 +88,6 @@ def _unwrap(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: _unwrap(value) for key, value in tree.items()}
     return type(tree)(_unwrap(item) for item in tree)
-
-
-# ---------------------------------------------------------------------- reading
 
 
 def from_config(cls: type, config: dict[str, Any], custom_objects: Any) -> Any:

@@ -45,8 +45,6 @@ class Model(Saved, Trainer, Layer):
         _insert_functional(type(self))
         _functional().__init__(self, *args, **kwargs)
 
-    # ------------------------------------------------------------------ layers
-
     @property
     def layers(self) -> list[Layer]:
         """The layers of the model, in order."""
@@ -80,8 +78,6 @@ class Model(Saved, Trainer, Layer):
             f"Model {self.name!r} has no layer {name!r}.{nearest(str(name), names)} "
             f"Its layers: {', '.join(names)}."
         )
-
-    # ------------------------------------------------------------------ shapes
 
     def build(self, input_shape: Any = None) -> None:
         """Make all weights, for inputs of this shape (or structure of shapes).
@@ -126,8 +122,6 @@ class Model(Saved, Trainer, Layer):
             return functional_config.from_config(cls, config, custom_objects)
         with custom_object_scope(custom_objects or {}):
             return super().from_config(config)
-
-    # ------------------------------------------------------------------ for people
 
     def summary(
         self,

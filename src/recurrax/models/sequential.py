@@ -47,8 +47,6 @@ class Sequential(Model):
             self._append(layer)
         self._build_early()
 
-    # ------------------------------------------------------------------ the list
-
     def add(self, layer: Any) -> None:
         """Put a layer at the end."""
         self._append(layer)
@@ -94,8 +92,6 @@ class Sequential(Model):
     @property
     def layers(self) -> list[Layer]:
         return [layer for layer in self._layers if not isinstance(layer, InputLayer)]
-
-    # ------------------------------------------------------------------ shapes
 
     def _rebuild(self) -> None:
         known = self._symbolic and self._layers
@@ -194,8 +190,6 @@ class Sequential(Model):
             input_shape = layer.compute_output_shape(input_shape)
         return input_shape
 
-    # ------------------------------------------------------------------ running
-
     def check_values(self, inputs: Any) -> None:
         """Check the values of an input where the first layer does."""
         if self.layers and hasattr(self.layers[0], "check_values"):
@@ -221,8 +215,6 @@ class Sequential(Model):
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         return None  # the last layer has put it on the output
-
-    # ------------------------------------------------------------------ configuration
 
     def get_config(self) -> dict[str, Any]:
         config: dict[str, Any] = {

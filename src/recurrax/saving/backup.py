@@ -63,8 +63,6 @@ class BackupAndRestore(Callback):
         """The backup's file."""
         return self.backup_dir / _NAME
 
-    # ------------------------------------------------------------------ turns of the training
-
     def on_train_begin(self, logs: Any = None) -> None:
         self.backup_dir.mkdir(parents=True, exist_ok=True)
         atomic.remove_leftovers(self.backup_dir, _NAME)
@@ -103,8 +101,6 @@ class BackupAndRestore(Callback):
     def on_train_end(self, logs: Any = None) -> None:
         if self.delete_checkpoint:
             self.path.unlink(missing_ok=True)
-
-    # ------------------------------------------------------------------ the file
 
     def _groups(self) -> dict[str, list[Variable]]:
         return {

@@ -42,8 +42,6 @@ class Compiled(Layer):
     _layers_of_steps: tuple[int, ...] = ()
     _compiled_ahead = False
 
-    # ------------------------------------------------------------------ compile
-
     def compile(
         self,
         optimizer: Any = "rmsprop",
@@ -191,8 +189,6 @@ class Compiled(Layer):
             raise ValueError(
                 f"{what} needs a compiled model: call model.compile(optimizer=..., loss=...) first."
             )
-
-    # ------------------------------------------------------------------ metrics
 
     @property
     def metrics(self) -> list[Metric]:

@@ -16,8 +16,6 @@ from recurrax.variable import StatelessScope
 class Steps(Compiled):
     """The part of `Trainer` that is one step; models of your own override its methods."""
 
-    # ------------------------------------------------------------------ one step, as a function
-
     def compute_loss(
         self,
         x: Any = None,
@@ -142,8 +140,6 @@ class Steps(Compiled):
         x, _, _ = unpack(data)
         outputs, non_trainable = self.stateless_call(trainable, non_trainable, x, training=False)
         return outputs, (trainable, non_trainable)
-
-    # ------------------------------------------------------------------ one step, made to run
 
     def make_train_function(self) -> Any:
         """The compiled step of training."""

@@ -34,8 +34,6 @@ class Trainer(Steps):
     traced, return `(logs, state)` and read and write variables through the state.
     """
 
-    # ------------------------------------------------------------------ fit
-
     def fit(
         self,
         x: Any = None,
@@ -121,8 +119,6 @@ class Trainer(Steps):
         loops.fit_epochs(self, rounds, listeners, initial_epoch, epochs, held_out, validation_freq)
         return listeners.history
 
-    # ------------------------------------------------------------------ evaluate
-
     def evaluate(
         self,
         x: Any = None,
@@ -161,8 +157,6 @@ class Trainer(Steps):
         values = [logs[name] for name in names]
         return values[0] if len(values) == 1 else values
 
-    # ------------------------------------------------------------------ predict
-
     def predict(
         self,
         x: Any,
@@ -185,8 +179,6 @@ class Trainer(Steps):
         listeners = CallbackList(callbacks, self, verbose, 1, rounds.num_batches, kind="predict")
         with contextlib.closing(listeners):
             return loops.predict_all(self, rounds, listeners)
-
-    # ------------------------------------------------------------------ single batches
 
     def train_on_batch(
         self,

@@ -172,9 +172,6 @@ class Shown:
         return shown
 
 
-# ---------------------------------------------------------------------- the model's graph
-
-
 def _input_names(model: Any) -> list[Any]:
     """The names of the inputs; None where there is only one."""
     inputs: Sequence[Any] = getattr(model, "inputs", None) or ()
@@ -244,9 +241,6 @@ def _matching(texts: list[Any], likely: int | None, steps: int, new: bool = True
         return -1
     texts.append({"name": "", "tokens": [str(step) for step in range(steps)]})
     return len(texts) - 1
-
-
-# ---------------------------------------------------------------------- values
 
 
 def _stream(model: Any) -> Any:

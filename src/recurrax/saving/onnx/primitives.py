@@ -55,9 +55,6 @@ def _one(equation: Any, value: float) -> np.ndarray:
     return np.asarray(value, equation.invars[0].aval.dtype)
 
 
-# ---------------------------------------------------------------------- elementwise
-
-
 @rule("ne")
 def _ne(graph: Graph, equation: Any, names: list[str]) -> list[str]:
     return [graph.add("Not", [graph.add("Equal", names)])]
@@ -129,9 +126,6 @@ def _select_n(graph: Graph, equation: Any, names: list[str]) -> list[str]:
 @rule("convert_element_type")
 def _convert(graph: Graph, equation: Any, names: list[str]) -> list[str]:
     return [graph.cast(names[0], equation.params["new_dtype"])]
-
-
-# ---------------------------------------------------------------------- shapes
 
 
 @rule("broadcast_in_dim")
@@ -246,9 +240,6 @@ def _iota(graph: Graph, equation: Any, names: list[str]) -> list[str]:
 @rule("dim_as_value")
 def _dim_as_value(graph: Graph, equation: Any, names: list[str]) -> list[str]:
     return [graph.cast(graph.size(equation.params["dim"]), equation.outvars[0].aval.dtype)]
-
-
-# ---------------------------------------------------------------------- reductions
 
 
 def _reduction(op: str) -> Rule:

@@ -33,8 +33,6 @@ class ProgressBar(Callback):
         self._live: Any = None
         self._bar: Any = None
 
-    # ------------------------------------------------------------------ drawing
-
     def _start(self) -> None:
         self._waiting.clear()
         self._shown: tuple[int, Any] = (0, {})
@@ -107,8 +105,6 @@ class ProgressBar(Callback):
         elif self.verbose == 2:
             parts = [f"{self._sent}/{self._sent}", self._speed(self._sent), *_texts(logs or {})]
             print(" - ".join(parts), flush=True)
-
-    # ------------------------------------------------------------------ turns
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if self.kind == "train":
