@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import llvmlite.ir as ir
 
+from recurrax.loop.native.apart import let_others_run
 from recurrax.loop.native.emit import (
     Builder,
     Register,
@@ -19,7 +20,6 @@ from recurrax.loop.native.emit import (
     function,
     i1,
     i8,
-    i32,
     i64,
     integer,
     load_field,
@@ -65,7 +65,7 @@ def wait_until(b: Builder, target: Target, condition: Callable[[], Register]) ->
     turns.add_incoming(following, again)
     b.cbranch(b.icmp_signed("<", following, integer(_SPINS_BEFORE_YIELD)), look, rest)
     b.position_at_end(rest)
-    _yield(b)
+    let_others_run(b)
     turns.add_incoming(integer(0), rest)
     b.branch(look)
     b.position_at_end(done)
@@ -75,10 +75,6 @@ def _pause(b: Builder, target: Target) -> None:
     """Let the processor know that this thread waits."""
     if target.is_x86:
         b.call(declared(b.module, "llvm.x86.sse2.pause", void, []), [])
-
-
-def _yield(b: Builder) -> None:
-    b.call(declared(b.module, "sched_yield", i32, []), [])
 
 
 def job_at(b: Builder, block: Register, work: Register, k: Register) -> Register:
@@ -133,7 +129,7 @@ def emit_company(module: ir.Module, target: Target) -> ir.Function:
     turn = b.add(turns, integer(1))
     b.cbranch(b.icmp_signed("<", turn, integer(_SPINS_BEFORE_YIELD)), look, rest)
     b.position_at_end(rest)
-    _yield(b)
+    let_others_run(b)
     another = b.add(yields, integer(1))
     patient = b.icmp_signed("<", another, integer(_YIELDS_BEFORE_LEAVING))
     b.cbranch(b.or_(stays, patient), look, leave)

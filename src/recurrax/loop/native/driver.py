@@ -4,8 +4,9 @@ A call owns a **block** of memory: counters, the addresses of its buffers, the p
 scratch for each thread at work. Tiles are claimed by an atomic ticket. The caller asks XLA's pool
 for helpers and then works too; it waits only for tiles that somebody holds, never for a helper to
 start (two calls on one pool would wait for each other for ever). A helper that comes late finds no
-ticket left. It may outlive the call, so the block counts who refers to it, and the last one puts it
-by for the next call of the same kernel: its pages need not be faulted in again.
+ticket left, and one that comes where the caller runs moves on (`apart.py`). It may outlive the
+call, so the block counts who refers to it, and the last one puts it by for the next call of the
+same kernel: its pages need not be faulted in again.
 
 Threads that find no tile may find jobs alongside it (`alongside.py`).
 
@@ -19,6 +20,7 @@ from collections.abc import Callable
 import llvmlite.ir as ir
 
 from recurrax.loop.native.alongside import LOCK, NEXT, emit_company, job_at, wait_until
+from recurrax.loop.native.apart import let_others_run, move_apart, note_processor
 from recurrax.loop.native.emit import (
     Builder,
     Module,
@@ -48,6 +50,7 @@ from recurrax.loop.native.work import (
     HUGE_PAGE,
     LENGTH,
     PREPARE,
+    PROCESSOR,
     PROGRESS,
     TILE,
     WORK,
@@ -67,6 +70,7 @@ def build_driver(target: Target) -> ir.Module:
     labour = _emit_labour(module, emit_company(module, target))
     release = _emit_release(module)
     task, b = function(module, "task", void, [pointer])
+    move_apart(b, task.args[0], PROCESSOR)
     b.call(labour, [task.args[0], i1(False)])
     b.call(release, [task.args[0]])
     b.ret_void()
@@ -89,9 +93,13 @@ def build_driver(target: Target) -> ir.Module:
             frame.destroy_error(request, error)
             b.call(release, [block])
 
+    tiles = word(b, work, Field.TILES)
+    note_processor(b, block, PROCESSOR)
     _repeat(b, b.sub(word(b, work, Field.WORKERS), integer(1)), ask)
+    with b.if_then(b.icmp_signed(">", tiles, integer(1))):
+        let_others_run(b)
     b.call(labour, [block, i1(True)])
-    finished, tiles = at(b, block, i8, DONE), word(b, work, Field.TILES)
+    finished = at(b, block, i8, DONE)
     wait_until(
         b,
         target,

@@ -28,9 +28,10 @@ from recurrax.loop.native.emit import (
 from recurrax.loop.native.memory import LINE, aligned
 
 HANDLER, DRIVER, LEADER = "handler", "recurrax_drive", "recurrax_lead"
-# Of a block: tiles done, the steps of the call, the work, the steps done by the one tile of a loop
-# with jobs alongside, where the addresses of buffers begin, and what all in it is aligned to.
-DONE, LENGTH, WORK, PROGRESS, BUFFERS, ALIGNMENT = 128, 256, 264, 320, 384, LINE
+# Of a block: tiles done, the steps of the call, the work, the caller's processor, the steps done by
+# the one tile of a loop with jobs alongside, where the addresses of buffers begin, and what all in
+# it is aligned to.
+DONE, LENGTH, WORK, PROCESSOR, PROGRESS, BUFFERS, ALIGNMENT = 128, 256, 264, 272, 320, 384, LINE
 HUGE_PAGE = 2 << 20
 TICK = 8  # steps: windows of jobs begin and end at its multiples, but for the last
 _NEVER = (1 << 63) - 1
