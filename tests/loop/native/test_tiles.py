@@ -130,3 +130,19 @@ def test_carries_in_place():
     lowered = lower(body_of(step, consts, carry, xs))
     assert carries_in_place(kernel.scheduled(lowered, host())) == {0, 1}
     assert_like_xla(step, consts, carry, xs)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_gates_that_a_product_reads_are_written_once(dtype):
+    """As the cotangents of an LSTM are: in pieces, as a result, from where the product takes them;
+    numbers of fewer bits than it needs are written apart."""
+    consts, carry = (draw(1, 40, 20, scale=0.2),), (draw(2, 5, 20),)
+    xs = (draw(4, 6, 5, 20),)
+
+    def step(consts, carry, xs):
+        gates = jnp.concatenate([jnp.tanh(carry[0]), carry[0] * xs[0]], -1)
+        return (gates @ consts[0],), (gates.astype(dtype),)
+
+    schedule = kernel.scheduled(lower(body_of(step, consts, carry, xs)), host())
+    assert len(schedule.scratch) == (dtype == "bfloat16")
+    assert_like_xla(step, consts, carry, xs)

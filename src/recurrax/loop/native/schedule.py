@@ -79,6 +79,7 @@ class Schedule:
         self.reductions: dict[Value, None] = {}
         self.scatters: dict[Value, None] = {}
         self.requests: list[tuple[Value, int, Slot]] = []
+        self._results: dict[Value, Slot] = {}
         self.tasks: dict[Stage, list[Task]] = {}
         stages = Stages(step)
         self.users, self.products = stages.users, stages.products
@@ -137,6 +138,8 @@ class Schedule:
                 slot = Slot("next", k, SPILLED[value.kind], self.padded(place.width))
             else:
                 slot = Slot("ys", k, place.dtype, place.width if place.by_row else 0)
+                if value.width == place.width and self._can_be_home(value, slot):
+                    self._results[value] = slot
             self._request(value, place.width, slot)
 
     def _request(self, value: Value, width: int, slot: Slot) -> None:
@@ -164,6 +167,9 @@ class Schedule:
         if source in self.by_result or source in self.stored or value in self.stored:
             return
         self.stored[value] = None
+        if value.op == "concat" and value in self._results:
+            self.home[value] = self._results[value]
+            return
         if value.op == "concat":
             slot = self._new_scratch(value.width, SPILLED[value.kind], False)
             self.home[value] = slot
@@ -243,9 +249,7 @@ class Schedule:
         left = []
         for value, width, slot in self.requests:
             homeless = value in needy and value not in self.home and value.width == width
-            # bfloat16 results are written apart: what is read back keeps all its bits
-            exact = slot.dtype == SPILLED[value.kind]
-            if homeless and exact and (slot.stride or self.step.rows == 1):
+            if homeless and self._can_be_home(value, slot):
                 self.home[value] = slot
                 if value in self.by_result:
                     continue
@@ -264,6 +268,13 @@ class Schedule:
             local = self.last_level[value] <= self.stage[value][0]
             # one more, for what is left out
             self.home[value] = self._new_scratch(value.width + 1, SPILLED[value.kind], local)
+
+    def _can_be_home(self, value: Value, slot: Slot) -> bool:
+        """Whether what is written to `slot` may be read back from there, each row's own.
+
+        bfloat16 results are written apart: what is read back keeps all its bits.
+        """
+        return slot.dtype == SPILLED[value.kind] and bool(slot.stride or self.step.rows == 1)
 
     def _list_tasks(self) -> None:
         written = {(value, slot) for value, _, slot in self.requests}

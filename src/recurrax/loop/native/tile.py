@@ -194,12 +194,13 @@ class Tile:
         self._bases = {}
         for slot in self._slots():  # ahead of all loops, so that they are known in each
             self._base(slot)
+        last = max((level for level, _ in schedule.tasks), default=0)
         for level in range(schedule.levels):
             stages = sorted(s for s in schedule.tasks if s[0] == level)
             if stages:
 
                 def row(r: Register, _, stages=stages, level=level) -> None:
-                    if level == schedule.levels - 1:
+                    if level == last:
                         self._fetch_next(r)
                     emitter = Row(b, schedule, self._base, r)
                     for stage in stages:
@@ -213,10 +214,11 @@ class Tile:
     def _fetch_next(self, row: Register) -> None:
         """Ask for what this row reads and writes at the next step: caches learn of it in time.
 
-        It is asked for in the last level, whose work is in registers and leaves memory idle.
+        It is asked for in the last level with work on features, which leaves memory idle.
         """
         b = self.b
-        found = {(s.space, s.index): s for s in self._slots() if s.space in ("xs", "ys")}
+        spaces = ("xs", "ys") if self.code.target.fetches_to_write else ("xs",)
+        found = {(s.space, s.index): s for s in self._slots() if s.space in spaces}
         for slot in found.values():
             if self.window_base(slot) is not None:
                 continue
