@@ -104,6 +104,7 @@ def _in_parts(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, runn
         reverse=reverse,
         unroll=unroll,
         runner=runner,
+        batch_major=True,
     )
     return [*carry, *(swapped(y) for y in ys)]
 

@@ -137,13 +137,13 @@ def leaders(body: Body, feds: Sequence[Fed]) -> list[Multiplied]:
 
 
 def _at_once(
-    *args, jaxpr, num_consts, num_carry, feds, length, reverse, unroll, runner
+    *args, jaxpr, num_consts, num_carry, feds, length, reverse, unroll, runner, swapped
 ) -> list[Array] | None:
     del unroll
     body = Body(jaxpr, num_consts, num_carry)
     consts, carry, xs, weights = body.shared_out(args)
     where = {"length": length, "reverse": reverse, "runner": runner}
-    products = Products(weights, leaders=leaders(body, feds))
+    products = Products(weights, leaders=leaders(body, feds), swapped=swapped)
     return plan.run_accompanied(body, consts, carry, xs, products, **where)
 
 

@@ -8,21 +8,28 @@ of biases and gains are added up in it for each row, and over rows after it.
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Literal, Primitive, Var
 from jax.interpreters import ad, batching, mlir
 
-from recurrax.loop import backward, custom, fed, jaxprs, look_ups, products
-from recurrax.loop.backward import Argument, Backward, Joint, Piece, Use
+from recurrax.loop import backward, custom, fed, jaxprs
+from recurrax.loop.backward import Backward, Joint
 from recurrax.loop.body import Body
 from recurrax.loop.fed import Fed, fed_loop_p
+from recurrax.loop.finishing import (
+    Feeding,
+    after_the_loop,
+    held_swapped,
+    read_after,
+    result_of,
+    trail_feeding,
+    trail_use,
+)
 from recurrax.loop.primitive import loop_p
-from recurrax.loop.products import Columns
 from recurrax.loop.trailing import Trail
 
 NO_FORWARD_MODE = (
@@ -96,16 +103,6 @@ tangent_p = Primitive("loop_tangent")
 tangent_p.multiple_results = True
 
 
-@dataclasses.dataclass(frozen=True)
-class Feeding:
-    """How tangents reach an x of the body through a product: that of what is multiplied, that of
-    its weight, or both."""
-
-    fed: Fed
-    of_x: bool
-    of_weight: bool
-
-
 def _jvp(primals, tangents, *, jaxpr, num_consts, num_carry, **how):
     body = Body(jaxpr, num_consts, num_carry)
     wanted = tuple(type(t) is not ad.Zero for t in tangents)
@@ -153,8 +150,10 @@ def _forward(
     m, n = body.num_consts, body.first_x
     # What the backward pass reads must be there as an array of its own.
     read_again = [jaxpr.jaxpr.invars[n + f.x] in d.stacks for f in feds]
-    given = primals[n:], weights, feds
+    given, all_feds = (primals[n:], weights, feds), feds
     xs, weights, feds = fed.partly_multiplied(*given, read_again, how["runner"])
+    early = [f.x for f, is_early in zip(all_feds, read_again, strict=True) if is_early]
+    how = how | {"swapped": tuple(k for k in how["swapped"] if k not in early)}
     carry, ys = fed.run(d.forward, primals[:m], primals[m:n], xs, weights, feds, **how)
     y_vars = [*jaxpr.jaxpr.outvars[body.num_carry :], *d.extras]
     stacked = {v: y for v, y in zip(y_vars, ys, strict=True) if not isinstance(v, Literal)}
@@ -179,7 +178,7 @@ def _tangent_avals(*_, derivative, length, **params):
     return [a for a in avals if jaxprs.is_float(a)]
 
 
-def _transpose(cts, *args, derivative, feedings, length, reverse, unroll, runner):
+def _transpose(cts, *args, derivative, feedings, length, reverse, unroll, runner, swapped):
     d: Derivative = derivative
     both, body = d.joint, d.joint.step
     num_float_carry = len(both.float_carry)
@@ -196,13 +195,15 @@ def _transpose(cts, *args, derivative, feedings, length, reverse, unroll, runner
     carry += [jaxprs.zeros(body.jaxpr.in_avals[i]) for i in both.accumulated]
     carry += [jaxprs.zeros(a) for a in both.sums]
     trail = Trail(b.body, [xs[i] for i in b.xs])
-    trailed = [_trail(trail, use, both, b, xs, stacks) for use in both.uses]
-    of_fed = [_feed(trail, f, both, b, xs, beside) for f in feedings]
-    wanted = _read_after(both, b, feedings, trailed)
+    for stack in held_swapped(both, b, feedings, stacks, y_cts, swapped):
+        trail.hold_swapped(stack)
+    trailed = [trail_use(trail, use, both, b, xs, stacks) for use in both.uses]
+    of_fed = [trail_feeding(trail, f, both, b, xs, beside, f.fed.x in swapped) for f in feedings]
+    wanted = read_after(both, b, feedings, trailed)
     last, ys, made = trail.run(
         [consts[i] for i in b.consts], [carry[i] for i in b.carry], wanted, **how
     )
-    results = [_result(r, xs, ys) for r in b.results]
+    results = [result_of(r, xs, ys) for r in b.results]
     last = dict(zip(b.carry, last, strict=True))
     d_xs, taps, again = _split(results, [len(both.wanted_xs), both.num_taps])
     stacks.update(zip(both.others, again, strict=True))
@@ -221,7 +222,7 @@ def _transpose(cts, *args, derivative, feedings, length, reverse, unroll, runner
         if product is not None:
             part = made[product]
         elif tap is not None:
-            part = _after_the_loop(body, use, tap, stacks, runner)
+            part = after_the_loop(body, use, tap, stacks, runner)
         else:
             continue
         before = gradients.get(use.const)
@@ -236,136 +237,9 @@ def _transpose(cts, *args, derivative, feedings, length, reverse, unroll, runner
     return [None] * (len(args) - len(found)) + found
 
 
-def _read_after(
-    both: Joint, b: Backward, feedings: Sequence[Feeding], trailed: Sequence[int | None]
-) -> set[int]:
-    """The ys of the backward loop that are read after it, and not only by what trails it."""
-    through = {f.fed.x for f in feedings}
-    read = [r for i, r in zip(both.wanted_xs, b.results, strict=False) if i not in through]
-    first_tap = len(both.wanted_xs)
-    first_other = first_tap + both.num_taps
-    for use, product in zip(both.uses, trailed, strict=True):
-        if product is None and use.other is not None:
-            read.append(b.results[first_tap + use.tap])
-            if use.other in both.others:
-                read.append(b.results[first_other + both.others.index(use.other)])
-    return {r.index if isinstance(r, Piece) else r for r in read if isinstance(r, (int, Piece))}
-
-
-def _feed(
-    trail: Trail,
-    feeding: Feeding,
-    both: Joint,
-    b: Backward,
-    xs: dict[int, Array],
-    beside: Iterator[Array],
-) -> tuple[int | None, int | None]:
-    """Let the gradients of what is multiplied, and of its weight, trail the loop.
-
-    Returns which of the products they are.
-    """
-    feed = feeding.fed
-    dz = b.results[both.wanted_xs.index(feed.x)]
-    x = next(beside) if feeding.of_weight else None
-    weight = next(beside) if feeding.of_x else None
-    if dz is None:
-        return None, None
-    assert not isinstance(dz, Piece)
-    dz = xs[dz.index] if isinstance(dz, Argument) else dz
-    of_x = of_weight = None
-    if weight is not None:
-        turned = not feed.transposed
-        of_x = trail.product(dz, weight, transposed=turned, precision=feed.precision)
-    if x is not None:
-        sides = (dz, x) if feed.transposed else (x, dz)
-        right = x if feed.transposed else both.step.jaxpr.in_avals[both.step.first_x + feed.x]
-        of_weight = trail.gather(*sides, 0, right.shape[-1], precision=feed.precision)
-    return of_x, of_weight
-
-
-def _trail(
-    trail: Trail,
-    use: Use,
-    both: Joint,
-    b: Backward,
-    xs: dict[int, Array],
-    stacks: dict[Var, Array],
-) -> int | None:
-    """Let one use's part of a gradient trail the loop, if it is a product of two whole stacks.
-
-    Returns which of the products it is.
-    """
-    first_tap = len(both.wanted_xs)
-    if use.other is None or use.position != 1 or not products.is_plain(use.eqn):
-        return None
-    tap = b.results[first_tap + use.tap]
-    if use.other in both.others:
-        other = b.results[first_tap + both.num_taps + both.others.index(use.other)]
-    else:
-        other = stacks[use.other]
-    if tap is None or other is None:
-        return None
-    left, right = (xs[r.index] if isinstance(r, Argument) else r for r in (other, tap))
-    if products.weight_is_transposed(use.eqn):
-        left, right = right, left
-    if isinstance(left, Piece):
-        return None
-    start, width = 0, jaxprs.aval(use.eqn.invars[1]).shape[1]
-    if isinstance(right, Piece):
-        right, start = right.index, right.start
-    return trail.gather(left, right, start, width, precision=use.eqn.params["precision"])
-
-
-def _result(
-    result: int | Piece | Argument | None, xs: dict[int, Array], ys: Sequence[Array | None]
-) -> Array | Columns | None:
-    match result:
-        case Argument():
-            return xs[result.index]
-        case Piece():
-            y = ys[result.index]
-            return None if y is None else Columns(y, result.start, result.width)
-    return None if result is None else ys[result]
-
-
 def _split(values: Sequence[Any], sizes: Sequence[int]) -> tuple[Any, Any, Any]:
     first, second = sizes
     return values[:first], values[first : first + second], values[first + second :]
-
-
-def _after_the_loop(
-    body: Body, use: Use, tap: Array | Columns, stacks: dict[Var, Array], runner: str | None
-) -> Array:
-    """One use's part of the gradient of a const: a contraction over rows, and steps if it is a
-    product's or a look-up's."""
-    jaxpr, eqn = body.jaxpr.jaxpr, use.eqn
-    if use.other is not None and look_ups.look_up(eqn) is not None:
-        index, count = stacks[use.other][..., 0], body.jaxpr.in_avals[use.const].shape[0]
-        last = min(count - 1, jnp.iinfo(index.dtype).max)
-        index = jnp.clip(index, 0, last)
-        return products.add_up(index, products.whole(tap), count=count, runner=runner)
-    if use.other is not None and use.position == 1 and products.is_plain(eqn):
-        how = {"precision": eqn.params["precision"], "runner": runner}
-        if products.weight_is_transposed(eqn):
-            return products.gather(products.whole(tap), stacks[use.other], **how)
-        return products.gather(stacks[use.other], tap, **how)
-    tap = products.whole(tap)
-
-    def linear(const):
-        if use.other is not None:
-
-            def one_step(other):
-                operands = [other] * 2
-                operands[use.position] = const
-                return jaxprs.bind(jaxpr, eqn, operands)[0]
-
-            return jax.vmap(one_step)(stacks[use.other])
-        if eqn.primitive.name == "broadcast_in_dim":
-            (const,) = jaxprs.bind(jaxpr, eqn, [const])
-        return jnp.broadcast_to(const, tap.shape)
-
-    (gradient,) = jax.linear_transpose(linear, jaxprs.zeros(body.jaxpr.in_avals[use.const]))(tap)
-    return gradient
 
 
 def _no_forward_mode(*_, **__):

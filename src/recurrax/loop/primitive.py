@@ -28,8 +28,12 @@ def loop(
     reverse: bool,
     unroll: int | bool,
     runner: str | None,
+    swapped: tuple[int, ...] = (),
 ) -> tuple[list[Array], list[Array]]:
-    """Run `body` over the leading axis of `xs`; differentiable (`gradient.py`) and batchable."""
+    """Run `body` over the leading axis of `xs`; differentiable (`gradient.py`) and batchable.
+
+    The xs and ys (counted after the xs) `swapped` are held as (batch, time, ...) outside the loop.
+    """
     outputs = loop_p.bind(
         *consts,
         *carry,
@@ -41,11 +45,13 @@ def loop(
         reverse=reverse,
         unroll=unroll,
         runner=runner,
+        swapped=swapped,
     )
     return outputs[: body.num_carry], outputs[body.num_carry :]
 
 
-def _run(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, runner):
+def _run(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, runner, swapped):
+    del swapped  # of use to those who make the products besides
     body = Body(jaxpr, num_consts, num_carry)
     n = num_consts + num_carry
     carry, ys = plan.run(
@@ -61,11 +67,11 @@ def _run(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, runner):
     return [*carry, *ys]
 
 
-_STATIC = ("jaxpr", "num_consts", "num_carry", "length", "reverse", "unroll", "runner")
+_STATIC = ("jaxpr", "num_consts", "num_carry", "length", "reverse", "unroll", "runner", "swapped")
 
 
-def _abstract_eval(*_, jaxpr, num_consts, num_carry, length, reverse, unroll, runner):
-    del num_consts, reverse, unroll, runner
+def _abstract_eval(*_, jaxpr, num_carry, length, **params):
+    del params
     carry, ys = jaxpr.out_avals[:num_carry], jaxpr.out_avals[num_carry:]
     return [*carry, *jaxprs.stacked(ys, length)], jaxpr.effects
 

@@ -104,7 +104,7 @@ def scan_batch_major(
     elif batch_major.suits(traced, jax.tree.leaves(xs), runner):
         return _trees(traced, batch_major.run(traced, jax.tree.leaves(xs), **how))
     else:
-        carry, ys = _run(traced, **how)
+        carry, ys = _run(traced, batch_major=True, **how)
     return carry, jax.tree.map(batch_major.swapped, ys)
 
 

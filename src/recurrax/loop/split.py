@@ -297,8 +297,9 @@ def run(
     reverse: bool,
     unroll: int | bool,
     runner: str | None,
+    batch_major: bool = False,
 ) -> tuple[list[Any], list[Any]]:
-    """Run all parts."""
+    """Run all parts; `batch_major` tells that xs and ys lie as (batch, time, ...) elsewhere."""
     jaxpr = parts.step.jaxpr.jaxpr
     env = begun(parts, consts, carry, xs)
     _over_time(parts, parts.ahead, env, runner)
@@ -314,6 +315,7 @@ def run(
         reverse=reverse,
         unroll=unroll,
         runner=runner,
+        swapped=_passed_on(parts) if batch_major else (),
     )
     carry = list(carry)
     for i, c in zip(parts.core_carry, last, strict=True):
@@ -330,6 +332,15 @@ def run(
             value = jnp.broadcast_to(value, (length, *jaxprs.aval(atom).shape))
         outputs.append(value)
     return carry, outputs
+
+
+def _passed_on(parts: Split) -> tuple[int, ...]:
+    """The xs and ys of the core, or what is multiplied for an x, that are those of the step."""
+    step = parts.step.jaxpr.jaxpr
+    ys = jaxprs.variables(step.outvars[parts.step.num_carry :])
+    outside = {*step.invars[parts.step.first_x :], *ys}
+    xs = [parts.feeds[v].x if v in parts.feeds else v for v in parts.core_xs]
+    return tuple(k for k, v in enumerate((*xs, *parts.core_ys)) if v in outside)
 
 
 def begun(

@@ -25,6 +25,12 @@ class Trail:
         self._xs = list(xs)
         self._others: list[Array] = []
         self._trailers: list[Gathered | Multiplied] = []
+        self._swapped: list[Array | int] = []
+        self._swapped_products: list[int] = []
+
+    def hold_swapped(self, stack: Array | int) -> None:
+        """Note that a stack lies as (batch, time, ...) where it comes from or goes to."""
+        self._swapped.append(stack)
 
     def gather(
         self, left: Array | int, right: Array | int, start: int, width: int, *, precision: Any
@@ -33,10 +39,14 @@ class Trail:
         numbers = self._number(left), self._number(right)
         return self._add(Gathered(*numbers, start, width, precision))
 
-    def product(self, left: Array | int, weight: Array, *, transposed: bool, precision: Any) -> int:
-        """Returns which product it is."""
+    def product(
+        self, left: Array | int, weight: Array, *, transposed: bool, precision: Any, swapped: bool
+    ) -> int:
+        """Returns which product it is; `swapped` if it goes where it lies as (batch, time, ...)."""
         numbers = self._number(left), self._number(weight)
-        return self._add(Multiplied(*numbers, transposed, precision))
+        made = self._add(Multiplied(*numbers, transposed, precision))
+        self._swapped_products += [made] * swapped
+        return made
 
     def _add(self, trailer: Gathered | Multiplied) -> int:
         self._trailers.append(trailer)
@@ -50,6 +60,12 @@ class Trail:
                 return k
         self._others.append(stack)
         return len(self._xs) + self._body.num_ys + len(self._others) - 1
+
+    def _swapped_stacks(self) -> tuple[int, ...]:
+        """The numbers of swapped stacks, those of products after all others."""
+        stacks = [*self._xs, *range(self._body.num_ys), *self._others]
+        found = [k for k, s in enumerate(stacks) if any(s is held for held in self._swapped)]
+        return (*found, *(len(stacks) + k for k in self._swapped_products))
 
     def run(
         self, consts: Sequence[Any], carry: Sequence[Any], wanted: Container[int], **how: Any
@@ -71,6 +87,7 @@ class Trail:
             num_carry=body.num_carry,
             trailers=tuple(self._trailers),
             hidden=hidden,
+            swapped=self._swapped_stacks(),
             **how,
         )
         m, n = body.num_carry, body.num_carry + body.num_ys - len(hidden)
@@ -105,13 +122,13 @@ def _in_parts(*args, jaxpr, num_consts, num_carry, trailers, hidden, **how) -> l
 
 
 def _at_once(
-    *args, jaxpr, num_consts, num_carry, trailers, hidden, length, reverse, unroll, runner
+    *args, jaxpr, num_consts, num_carry, trailers, hidden, length, reverse, unroll, runner, swapped
 ) -> list[Array] | None:
     del unroll
     body = Body(jaxpr, num_consts, num_carry)
     consts, carry, xs, others = body.shared_out(args)
     where = {"length": length, "reverse": reverse, "runner": runner}
-    products = Products(others, trailers=trailers, hidden=hidden)
+    products = Products(others, trailers=trailers, hidden=hidden, swapped=swapped)
     return plan.run_accompanied(body, consts, carry, xs, products, **where)
 
 

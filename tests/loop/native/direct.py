@@ -181,7 +181,8 @@ class Fenced:
 class Loops:
     """Runs the loops of a program natively; counts them, and tells why it did not take others.
 
-    Products go alongside loops if `accompanied`.
+    Products go alongside loops if `accompanied`; then `swapped` counts the arrays that kernels take
+    or give as (batch, time, ...).
 
     To be handed to `interpreter.run`; `call` is how object code is called.
     """
@@ -190,6 +191,7 @@ class Loops:
         self.threads = threads
         self.accompanied = accompanied
         self.accompanied_loops = 0
+        self.swapped = 0
         self.target = target or host()
         self.call = call
         self.taken = 0
@@ -205,7 +207,7 @@ class Loops:
         end = n + body.num_xs
         leaders = fed.leaders(body, params.get("feds", ()))
         more = {k: params[k] for k in ("trailers", "hidden") if k in params}
-        products = Products(args[end:], leaders, **more)
+        products = Products(args[end:], leaders, swapped=params["swapped"], **more)
         step, threads, target = native._lowered(body), self.threads, self.target
         how = {"reverse": params["reverse"], "length": params["length"]}
         found = accompanied(step, body, args[n:end], products, target, threads, **how)
@@ -214,9 +216,10 @@ class Loops:
         how |= {"threads": threads, "target": target}
         code = compiled(step, windows=found.windows, company=found.company, **how)
         outputs = [np.empty(s.shape, s.dtype) for s in found.shapes]
-        self.call(code, [np.array(a, order="C") for a in args], outputs)
+        self.call(code, [np.array(a, order="C") for a in found.arguments(args)], outputs)
         self.accompanied_loops += 1
-        return [outputs[k] for k in found.returned]
+        self.swapped += len(found.swapped_arguments) + len(found.swapped_results)
+        return found.results(outputs)
 
     def __call__(self, args, *, jaxpr, num_consts, num_carry, length, reverse, **_):
         body = plan.plain(Body(jaxpr, num_consts, num_carry))

@@ -23,6 +23,7 @@ from test_alongside import (
 from test_windows import AVX2
 
 import recurrax
+from recurrax.loop import scan_batch_major
 from recurrax.loop.native.target import host
 from recurrax.loop.runners import native
 
@@ -31,8 +32,7 @@ def fenced(at_end):
     return functools.partial(direct.call_fenced, at_end=at_end)
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(
+SIZES = pytest.mark.parametrize(
     ("batch", "length", "threads", "reverse"),
     [
         (9, 30, 2, False),  # tiles of 5 and 4 rows; the last window is short
@@ -42,12 +42,64 @@ def fenced(at_end):
         (2, 150, 1, False),  # one tile
     ],
 )
+
+
+@pytest.mark.parametrize("case", CASES)
+@SIZES
 def test_values_and_gradients_are_those_of_the_parts(case, batch, length, threads, reverse):
     args = arguments(case, length, batch)
     program = interpreter.traced(gradient_of(CASES[case][0], reverse), *args)
     loops = direct.Loops(threads, call=fenced(at_end=reverse), accompanied=True)
     assert_same(program(loops), program(), 4e-6)
-    assert loops.accompanied_loops == 2
+    assert (loops.accompanied_loops, loops.swapped) == (2, 0)
+
+
+@pytest.mark.parametrize("case", CASES)
+@SIZES
+def test_arrays_that_begin_with_the_batch(case, batch, length, threads, reverse):
+    """They are read and written where they lie: what is multiplied, results, their cotangents."""
+    w, init, xs = arguments(case, length, batch)
+    args = w, init, jnp.swapaxes(xs, 0, 1)
+    program = interpreter.traced(gradient_of(CASES[case][0], reverse, scan_batch_major), *args)
+    loops = direct.Loops(threads, call=fenced(at_end=reverse), accompanied=True)
+    assert_same(program(loops), program(), 4e-6)
+    # x for each weight, y; backward x, the cotangent of y, that of x for each weight, and y where
+    # it is kept.
+    swapped = {"lstm": 1 + 1 + 1 + 1 + 1, "both ways": 2 + 1 + 1 + 1 + 2 + 1}
+    assert (loops.accompanied_loops, loops.swapped) == (2, swapped[case])
+
+
+def test_what_no_product_makes_begins_with_the_batch_too():
+    """Masks with and without features, an x that is only added, results of two kinds."""
+
+    def loss(w, init, xs):
+        def step(h, given):
+            x, more, mask, row_mask = given
+            new = jnp.tanh(x @ w["kernel"] + h @ w["own"] + more)
+            h = jnp.where(row_mask[:, None], jnp.where(mask, new, 0.5 * h), h)
+            return h, (h, (h * more).sum(-1))
+
+        _, ys = scan_batch_major(step, init, xs)
+        return sum(jnp.sin(y).sum() for y in ys)
+
+    w = {"kernel": draw(1, FEATURES, UNITS), "own": draw(2, UNITS, UNITS, scale=0.3)}
+    batch, length = 21, 17
+    marks = np.random.default_rng(0).random((batch, length, UNITS)) < 0.7
+    xs = draw(4, batch, length, FEATURES), draw(5, batch, length, UNITS), marks, marks[..., 0]
+    gradient = jax.value_and_grad(lambda w, init, *x: loss(w, init, (*x, *xs[2:])), (0, 1, 2, 3))
+    program = interpreter.traced(gradient, w, draw(3, batch, UNITS), *xs[:2])
+    for at_end in (False, True):
+        loops = direct.Loops(2, call=fenced(at_end=at_end), accompanied=True)
+        assert_same(program(loops), program(), 4e-6)
+        assert loops.accompanied_loops == 2
+        assert loops.swapped >= 12
+
+
+def test_no_array_of_a_layer_is_transposed():
+    args = arguments("lstm", 30, 16)
+    args = *args[:2], jnp.swapaxes(args[2], 0, 1)
+    compiled = jax.jit(gradient_of(lstm, False, scan_batch_major)).lower(*args).compile()
+    assert " transpose(" not in compiled.as_text() and " copy(" not in compiled.as_text()
 
 
 @pytest.mark.parametrize("target", [direct.SSE, AVX2])

@@ -59,13 +59,20 @@ class Contraction:
         self._function = self._emit()
 
     def copy(
-        self, b: Builder, scratch: Register, k: int, source: Register, first: Register, rows: int
+        self,
+        b: Builder,
+        scratch: Register,
+        k: int,
+        source: Register,
+        apart: Register,
+        first: Register,
+        rows: int,
     ) -> None:
-        """Take `rows` rows of the `k`th A, which lie together, as those from row `first` on."""
+        """Take `rows` rows of the `k`th A, `apart` from each other, as those from `first` on."""
         width = self._block.rows
         to = at(b, scratch, i8, self._starts[k])
         to = at(b, to, TYPES[self._kind], b.mul(first, integer(width)))
-        columns = self._lefts[k], self._lefts[k]
+        columns = self._lefts[k], apart
         copy_blocks(b, source, to, self._kind, columns, width, rows, self._rows)
 
     def add(

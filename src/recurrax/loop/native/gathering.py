@@ -283,7 +283,7 @@ class GatherCode:
         packed = at(b, scratch, i8, copied)
         size = copied + layout.size * memory.size(self.dtype) + 64
         self.scratch_bytes = max(self.scratch_bytes, size)
-        columns = part.left, self.problem.left
+        columns = part.left, integer(self.problem.left)
         copy_blocks(b, left, scratch, self.problem.kind, columns, block.rows, part.rows, part.rows)
         b.call(pack, [right, packed])
         b.call(product, [scratch, packed, result, i1(False), result])
@@ -308,7 +308,7 @@ def copy_blocks(
     source: Register,
     copy: Register,
     kind: str,
-    columns: tuple[int, int],
+    columns: tuple[int, Register],
     width: int,
     rows: int,
     among: int,
@@ -322,7 +322,7 @@ def copy_blocks(
     dtype, whole = SPILLED[kind], count // width
 
     def row(r: Register, _) -> None:
-        line = b.mul(r, integer(stride))
+        line = b.mul(r, stride)
         target = b.mul(r, integer(width))
 
         def block(k, used: int) -> None:

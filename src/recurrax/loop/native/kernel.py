@@ -224,15 +224,20 @@ def _length_of(
     step: Step, windows: Windows | None, results: Sequence[int | None]
 ) -> tuple[int, bool, int] | None:
     """What tells the number of steps (`Work`); `results` are those with a buffer, by number."""
-    if windows is not None and windows.batch_major:
-        source = windows.sources[0]
-        assert source is not None
-        return source.argument, False, 1
+
+    def axis(number: int) -> int:
+        return int(windows is not None and windows.lies_by_batch(number))
+
     carried = step.num_consts + step.num_carry
     if len(step.inputs) > carried:
-        return carried, False, 0
-    ys = [r for r in results[step.num_carry :] if r is not None]
-    return (ys[0], True, 0) if ys else None
+        source = windows.sources[0] if windows else None
+        argument = source.argument if source else carried
+        return argument, False, axis(argument)
+    first_result = windows.num_arguments if windows else 0
+    for k, result in enumerate(results[step.num_carry :], first_result + step.num_carry):
+        if result is not None:
+            return result, True, axis(k)
+    return None
 
 
 def _grown(step: Step, results: Sequence[int | None]) -> Iterator[tuple[int, int]]:

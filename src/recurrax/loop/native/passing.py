@@ -120,7 +120,7 @@ class PassingTile(Tile):
         self._arguments: dict[int, Window] = {}
         self._xs = [self._x_window(k, p) for k, p in enumerate(step.inputs[self._first_x :])]
         self._ys = [
-            self._window(p) if windows.batch_major or k in windows.hidden else None
+            self._window(p) if k in windows.hidden or self._lies_by_batch_y(k) else None
             for k, p in enumerate(step.outputs[self._first_y :])
         ]
         self._read_again: dict[int, Window] = {}
@@ -136,6 +136,9 @@ class PassingTile(Tile):
         self._contractions = {n: self._contract(n) for n in dict.fromkeys((windows.steps, 1))}
         sizes = [c.scratch_bytes for n in self._contractions.values() for c, _ in n]
         self._contracting_at = self.take(max(sizes, default=0))
+
+    def _lies_by_batch_y(self, k: int) -> bool:
+        return self._windows.lies_by_batch(self._code.num_arguments + self._first_y + k)
 
     def _window(self, place: Place) -> Window:
         size = self._windows.steps * self.rows * place.width * memory.size(place.dtype)
@@ -205,41 +208,47 @@ class PassingTile(Tile):
         left = b.sub(self.length, first)
         count = b.select(b.icmp_signed("<", left, most), left, most)
 
-        def move(window: Window, array: Register, *, inwards: bool) -> None:
-            how = {"inwards": inwards, "batch_major": self._windows.batch_major}
-            copy(b, window, self.scratch, array, row_at, count, self.schedule.lanes, **how)
+        def move(window: Window, number: int, array: Register, *, inwards: bool) -> None:
+            by_batch = self._windows.lies_by_batch(number)
 
-        def row_at(r: Register, s: Register) -> Register:
-            row, time = b.add(self.first_row, r), self.time_of(b.add(first, s))
-            if self._windows.batch_major:
-                return b.add(b.mul(row, self.length), time)
-            return b.add(b.mul(time, integer(self.step.rows)), row)
+            def row_at(r: Register, s: Register) -> Register:
+                return self._row_at(b.add(self.first_row, r), b.add(first, s), by_batch)
+
+            how = {"inwards": inwards, "batch_major": by_batch}
+            copy(b, window, self.scratch, array, row_at, count, self.schedule.lanes, **how)
 
         def step(k: Register, carried: list[Register]) -> list[Register]:
             self._in_window = k
             return self.one_step(b.add(first, k), carried)
 
         for argument, window in self._arguments.items():
-            move(window, self.inputs[argument], inwards=True)
+            move(window, argument, self.inputs[argument], inwards=True)
         for source, window in zip(self._windows.sources, self._xs, strict=True):
             if source is not None and source.weight is not None:
                 assert window is not None
                 self._multiply(source.weight, self._arguments[source.argument], window, count)
         carried = loop(b, 0, count, 1, carried, step)
-        if self._windows.batch_major:
-            for window, array in zip(self._ys, self.outputs[self._first_y :], strict=True):
-                assert window is not None
-                move(window, array, inwards=False)
+        first_y = self._code.num_arguments + self._first_y
+        for k, window in enumerate(self._ys):
+            if window is not None and k not in self._windows.hidden:
+                move(window, first_y + k, self._array(first_y + k), inwards=False)
         for stack, window in self._read_again.items():
-            move(window, self._array(stack), inwards=True)
+            move(window, stack, self._array(stack), inwards=True)
         for product, window in self._made:
             source = self._window_of(product.left, product.weight.inputs, product.kind)
             self._multiply(product.weight, source, window, count)
             array = self._code.product_at(b, self.buffers, product)
-            move(window, array, inwards=False)
+            move(window, product.result, array, inwards=False)
         if self._code.gathers:
             self._by_size(count, lambda k, steps: self._add(b.add(first, k), k, steps))
         return carried
+
+    def _row_at(self, row: Register, step: Register, by_batch: bool) -> Register:
+        """Where row `row` of the `step`th step to run stands among the rows of an array."""
+        b, time = self.b, self.time_of(step)
+        if by_batch:
+            return b.add(b.mul(row, self.length), time)
+        return b.add(b.mul(time, integer(self.step.rows)), row)
 
     def _by_size(self, count: Register, some: Callable[[Register, int], None]) -> None:
         """`some(first step, how many)` for a whole window, or for each step of another."""
@@ -260,14 +269,16 @@ class PassingTile(Tile):
                 window = self._passing(product.left)
 
                 def copy_step(s: Register, _, n=n, window=window, p=product, c=contraction) -> None:
-                    row = b.mul(s, integer(self.rows))
+                    row, width = b.mul(s, integer(self.rows)), integer(p.problem.left)
                     if window is not None:
-                        source = window.at(b, self.scratch, b.add(k, s))
+                        source, apart = window.at(b, self.scratch, b.add(k, s)), width
                     else:
-                        time = b.mul(self.time_of(b.add(first, s)), integer(self.step.rows))
-                        start = b.mul(b.add(time, self.first_row), integer(p.problem.left))
-                        source = at(b, self._array(p.left), TYPES[p.problem.kind], start)
-                    c.copy(b, scratch, n, source, row, self.rows)
+                        by_batch = self._windows.lies_by_batch(p.left)
+                        start = self._row_at(self.first_row, b.add(first, s), by_batch)
+                        kind = TYPES[p.problem.kind]
+                        source = at(b, self._array(p.left), kind, b.mul(start, width))
+                        apart = b.mul(self.length, width) if by_batch else width
+                    c.copy(b, scratch, n, source, apart, row, self.rows)
 
                 loop(b, 0, steps, 1, [], copy_step)
             product, _ = self._code.gathers[members[0]]

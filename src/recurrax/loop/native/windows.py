@@ -42,17 +42,23 @@ class Windows:
 
     `sources` are those of the loop's xs, one for each; None where the loop reads the x where it
     lies. Where `batch_major`, all arguments with a time axis and all results begin with (batch,
-    time), and all pass. Else they begin with (time, batch), and of the ys only the `hidden` pass,
-    which nobody but the products `trailing` the loop reads: they have no buffer, though products
-    are told of buffers as if all ys had one (`jobs.py`).
+    time), and all pass. Else only the buffers `swapped` do and the others begin with (time, batch);
+    and of the ys only the swapped pass and the `hidden`, which nobody but the products `trailing`
+    the loop reads: they have no buffer, though `swapped` and products (`jobs.py`) number buffers
+    as if all ys had one.
     """
 
     steps: int
     sources: tuple[Source | None, ...]
     num_arguments: int
     batch_major: bool = True
+    swapped: tuple[int, ...] = ()
     hidden: tuple[int, ...] = ()
     trailing: tuple[Gathered | Multiplied, ...] = ()
+
+    def lies_by_batch(self, number: int) -> bool:
+        """Whether a buffer begins with (batch, time)."""
+        return self.batch_major or number in self.swapped
 
 
 def steps_for(step: Step, sources: Sequence[Source], rows: int, length: int) -> int:
@@ -66,7 +72,7 @@ def steps_for(step: Step, sources: Sequence[Source], rows: int, length: int) -> 
 def steps_between(
     schedule: Schedule,
     sources: Sequence[Source | None],
-    hidden: Sequence[int],
+    passing_ys: Sequence[int],
     trailing: Sequence[Gathered | Multiplied],
     rows: int,
     length: int,
@@ -84,9 +90,10 @@ def steps_between(
         if isinstance(p, Gathered):
             used += p.problem.left * p.problem.right * memory.size(SPILLED[p.problem.kind])
     few, most = -(-_ROWS // rows), max(_MOST_ROWS // rows, 1)
-    led = [x for x, s in zip(_xs(schedule.step), sources, strict=True) if s is not None]
-    led += [s.place for s in sources if s is not None]
-    passing = (*led, *(_ys(schedule.step)[k] for k in hidden))
+    passing = [_ys(schedule.step)[k] for k in passing_ys]
+    for x, source in zip(_xs(schedule.step), sources, strict=True):
+        if source is not None:
+            passing += [source.place] if source.weight is None else [source.place, x]
     windows = most * rows * sum(p.width * memory.size(p.dtype) for p in passing)
     if used > _LARGEST or windows > _BYTES or length < few:
         return None

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from recurrax.loop.body import Body, Gathered, Multiplied, Products
 from recurrax.loop.native import jobs
@@ -26,13 +27,27 @@ KINDS = {"float32": "f32", "float64": "f64"}
 class Accompanied:
     """A kernel that makes all of it: how it is told so, and the results that it has.
 
-    Those with the numbers `returned` are the loop's (but for hidden ones), and what trails it.
+    Those with the numbers `returned` are the loop's (but for hidden ones), and what trails it. Some
+    arguments and results are `swapped`, (batch, time, ...): where they come from or go to they lie
+    so, and XLA sees that one transpose undoes the other.
     """
 
     company: jobs.Company | None
     windows: Windows | None
     shapes: list[jax.ShapeDtypeStruct]
     returned: list[int]
+    swapped_arguments: tuple[int, ...] = ()
+    swapped_results: tuple[int, ...] = ()
+
+    def arguments(self, given: Sequence[Any]) -> list[Any]:
+        """What the kernel takes, of consts, carry, xs and other arrays."""
+        swapped = self.swapped_arguments
+        return [jnp.swapaxes(a, 0, 1) if k in swapped else a for k, a in enumerate(given)]
+
+    def results(self, made: Sequence[Any]) -> list[Any]:
+        """What was asked for, of all that the kernel makes."""
+        swapped = self.swapped_results
+        return [jnp.swapaxes(made[k], 0, 1) if k in swapped else made[k] for k in self.returned]
 
 
 def accompanied(
@@ -88,6 +103,20 @@ class _Known:
         rows = self.length * self.step.rows
         alike = all(s.shape[0] == self.length and s.size == rows * s.shape[-1] for s in read)
         return alike and len(set(dtypes)) == 1 and dtypes[0].name in KINDS
+
+    def swapped(self) -> set[int]:
+        """The buffers that are better laid out as (batch, time, ...): of rows of the batch."""
+        step, m = self.step, self.step.num_carry
+        trailers = self.products.trailers
+        stacks = [*self.stacks, *(self.shape_of(p) for p in trailers)]
+        numbers = [*self.numbers, *(self._first_product + k for k in range(len(trailers)))]
+        places = [*step.inputs[self.body.first_x :], *step.outputs[m:]]
+        return {
+            numbers[k]
+            for k in self.products.swapped
+            if stacks[k].ndim > 1 and stacks[k].shape[1] == step.rows > 1
+            if k >= len(places) or places[k].by_row
+        }
 
     def numbered(
         self, wanted: Sequence[Gathered | Multiplied], first: int = 0
@@ -148,15 +177,20 @@ def _with_windows(known: _Known, target: Target, rows: int) -> Accompanied | Non
     for k in read & set(range(len(places))):
         if not places[k].by_row:
             return None
-    sources: list[Source | None] = [None] * known.body.num_xs
+    swapped = known.swapped()
+    sources: list[Source | None] = [
+        Source(k, step.inputs[k], None) if k in swapped else None
+        for k in range(first_x, first_x + known.body.num_xs)
+    ]
     for leader, job in zip(products.leaders, known.numbered(products.leaders), strict=True):
         assert isinstance(job, jobs.Multiplied)
         place = Place(job.weight.inputs, job.weight.dtype, True)
         sources[leader.left] = Source(job.left, place, job.weight)
     trailing = known.numbered(products.trailers)
-    steps = steps_between(
-        scheduled(step, target), sources, products.hidden, trailing, rows, known.length
-    )
+    first_y, num_ys = known.num_arguments + known.body.num_carry, known.body.num_ys
+    passing_ys = [k for k in range(num_ys) if k in products.hidden or first_y + k in swapped]
+    schedule = scheduled(step, target)
+    steps = steps_between(schedule, sources, passing_ys, trailing, rows, known.length)
     if steps is None:
         return None
     windows = Windows(
@@ -164,13 +198,26 @@ def _with_windows(known: _Known, target: Target, rows: int) -> Accompanied | Non
         sources=tuple(sources),
         num_arguments=known.num_arguments,
         batch_major=False,
+        swapped=tuple(sorted(swapped)),
         hidden=products.hidden,
         trailing=tuple(trailing),
     )
     hidden = {known.body.num_carry + k for k in products.hidden}
-    shapes = [s for k, s in enumerate(known.shapes) if k not in hidden]
-    shapes += [known.shape_of(p) for p in products.trailers]
-    return Accompanied(None, windows, shapes, list(range(len(shapes))))
+    seen = [k for k in range(len(known.shapes)) if k not in hidden]
+    shapes = [known.shapes[k] for k in seen] + [known.shape_of(p) for p in products.trailers]
+    numbers = [known.num_arguments + k for k in seen] + [p.result for p in trailing]
+    results = [place for place, k in enumerate(numbers) if k in swapped]
+    for place in results:
+        time, batch, *features = shapes[place].shape
+        shapes[place] = shapes[place].update(shape=(batch, time, *features))
+    return Accompanied(
+        company=None,
+        windows=windows,
+        shapes=shapes,
+        returned=list(range(len(shapes))),
+        swapped_arguments=tuple(k for k in windows.swapped if k < known.num_arguments),
+        swapped_results=tuple(results),
+    )
 
 
 def _read(product: Gathered | Multiplied) -> tuple[int, ...]:

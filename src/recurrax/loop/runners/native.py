@@ -127,8 +127,7 @@ def run_accompanied(
     build = functools.partial(build_loop, step, target, reverse, length, threads)
     ensure(name, target, lambda: build(windows, company))
     call = jax.ffi.ffi_call(name, found.shapes, vmap_method="sequential")
-    results = call(*consts, *carry, *xs, *products.others)
-    return [results[k] for k in found.returned]
+    return found.results(call(*found.arguments([*consts, *carry, *xs, *products.others])))
 
 
 def _layout(place: Place, ndim: int, timed: bool) -> tuple[int, ...]:
