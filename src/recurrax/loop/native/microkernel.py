@@ -2,10 +2,12 @@
 
 A block is a few rows by a few vectors of outputs: for each input, one number of each row is spread
 over a vector and multiplied into the block. Its sums start from the addends and are written once.
-Blocks are as even as the tile allows, so that no thin block is left over at the end.
+Blocks are as even as the tile allows, so that no thin block is left over at the end. All that is
+read lies in the caches, so that memory has time for what others ask (`fetching.py`).
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import llvmlite.ir as ir
 
@@ -15,9 +17,11 @@ from recurrax.loop.native.emit import (
     at,
     function,
     i1,
+    i8,
     integer,
     loop,
     pointer,
+    prefetch,
     splat,
     void,
     zero,
@@ -66,8 +70,27 @@ class Operand:
 
 
 @dataclasses.dataclass(frozen=True)
+class Run:
+    """`times` groups of `count` panels of `vectors` vectors each, from `column` on.
+
+    A group has `width` outputs; its first block is number `first` of all.
+    """
+
+    column: int
+    vectors: int
+    count: int
+    times: int
+    width: int
+    first: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Shape:
-    """All that a product kernel is specialised to; `blocks` are (rows, times), in order."""
+    """All that a product kernel is specialised to; `blocks` are (rows, times), in order.
+
+    Meanwhile it asks for memory that others will need: so many cache lines, at so many places, as
+    `fetched` tells.
+    """
 
     blocks: tuple[tuple[int, int], ...]
     kind: str
@@ -75,10 +98,45 @@ class Shape:
     result_stride: int
     addends: tuple[Addend, ...]
     layout: Layout
+    fetched: tuple[int, ...] = ()
 
     @property
     def rows(self) -> int:
         return sum(size * times for size, times in self.blocks)
+
+    @property
+    def row_blocks(self) -> int:
+        return sum(times for _, times in self.blocks)
+
+    @property
+    def lines_a_block(self) -> int:
+        """How many lines one block asks for, all of one place."""
+        return -(-self.layout.inputs // _UNROLL)
+
+    def runs(self, registers: int) -> list[Run]:
+        """The panels, in order, those that are gone over alike together."""
+        block, layout, found, blocks = block_for(registers), self.layout, [], 0
+        for panel in layout.panels():
+            width = panel.vectors * layout.lanes
+            together = max(1, block.rows * block.vectors // (self.rows * panel.vectors))
+            partial = layout.outputs < panel.column + panel.count * width
+            whole = panel.count - partial
+            single = whole % together
+            start = panel.column
+            for count, times in ((together, whole // together), (1, single), (1, int(partial))):
+                if not times:
+                    continue
+                used = min(count * width, layout.outputs - start)
+                found.append(Run(start, panel.vectors, count, times, used, blocks))
+                start += times * used
+                blocks += times * self.row_blocks
+        return found
+
+    def can_fetch(self, lines: Sequence[int], registers: int) -> bool:
+        """Whether there is time to ask for so many lines at each of some places."""
+        last = self.runs(registers)[-1]
+        blocks = last.first + last.times * self.row_blocks
+        return sum(-(-count // self.lines_a_block) for count in lines) <= blocks
 
 
 def block_for(registers: int) -> Block:
@@ -109,68 +167,87 @@ def even(count: int, largest: int) -> tuple[tuple[int, int], ...]:
 
 
 def emit_product(module: ir.Module, name: str, shape: Shape, registers: int) -> ir.Function:
-    """`void product(operand, panels, result, backwards, addends...)`.
+    """`void product(operand, panels, result, backwards, addends..., places to fetch from...)`.
 
     The panels are gone over from the last to the first where `backwards` is true. Every other step
     does so when a weight is larger than a cache: what the step before used last is still in it.
     """
-    arguments = [pointer] * 3 + [i1] + [pointer] * len(shape.addends)
+    arguments = [pointer] * 3 + [i1] + [pointer] * (len(shape.addends) + len(shape.fetched))
     made, b = function(module, name, void, arguments)
     backwards = made.args[3]
-    block = block_for(registers)
-    layout, lanes = shape.layout, shape.layout.lanes
-    for run in layout.panels():
-        width = run.vectors * lanes
-        together = max(1, block.rows * block.vectors // (shape.rows * run.vectors))
-        partial = layout.outputs < run.column + run.count * width
-        whole = run.count - partial
-        grouped = whole - whole % together
 
-        def panels(column, count: int, used: int, vectors: int = run.vectors) -> None:
-            row = 0
-            for size, times in shape.blocks:
-                emit = _Emitter(b, made.args, shape, vectors, count, used)
-                if times == 1:
-                    emit.block(size, integer(row), column)
-                else:
-                    last = row + size * times
-                    loop(b, row, last, size, [], lambda r, _, s=size, e=emit: e.block(s, r, column))
-                row += size * times
+    def panels(run: Run, column: Register, number: Register) -> None:
+        emit = _Emitter(b, made.args, shape, run)
+        row = before = 0
+        for size, times in shape.blocks:
 
-        start = run.column
-        for count, number in ((together, grouped // together), (1, whole - grouped)):
-            if number:
-                last = start + number * count * width
-                step = count * width
+            def block(k: Register, _, size=size, row=row, before=before) -> None:
+                here = b.add(integer(row), b.mul(k, integer(size)))
+                emit.block(size, here, column, b.add(number, b.add(integer(before), k)))
 
-                def turn(c, _, ends=start + last - step, n=count, p=panels, s=step) -> None:
-                    p(b.select(backwards, b.sub(integer(ends), c), c), n, s)
+            loop(b, 0, times, 1, [], block)
+            row += size * times
+            before += times
 
-                loop(b, start, last, step, [], turn)
-                start = last
-        if partial:
-            panels(integer(start), 1, layout.outputs - start)
+    for run in shape.runs(registers):
+
+        def turn(k: Register, _, run=run) -> None:
+            last = run.column + (run.times - 1) * run.width
+            along = b.mul(k, integer(run.width))
+            column = b.add(integer(run.column), along)
+            if run.times > 1:
+                column = b.select(backwards, b.sub(integer(last), along), column)
+            number = b.add(integer(run.first), b.mul(k, integer(shape.row_blocks)))
+            panels(run, column, number)
+
+        loop(b, 0, run.times, 1, [], turn)
     b.ret_void()
     return made
 
 
 class _Emitter:
-    """Emits one block: `size` rows by `count` neighbouring panels of `vectors` vectors each."""
+    """Emits one block: `size` rows by the neighbouring panels of a group."""
 
-    def __init__(self, b, arguments, shape: Shape, vectors: int, count: int, used: int):
+    def __init__(self, b, arguments, shape: Shape, run: Run):
         self.b = b
         self.operand, self.panels, self.result = arguments[:3]
-        self.addends = arguments[4:]
+        first_fetched = 4 + len(shape.addends)
+        self.addends, self.fetched = arguments[4:first_fetched], arguments[first_fetched:]
         self.shape = shape
-        self.vectors = vectors
-        self.count = count
+        self.vectors = run.vectors
+        self.count = run.count
         lanes = shape.layout.lanes
         self.places = [
-            (v * lanes, Lanes(lanes, max(0, min(lanes, used - v * lanes))))
-            for v in range(count * vectors)
+            (v * lanes, Lanes(lanes, max(0, min(lanes, run.width - v * lanes))))
+            for v in range(run.count * run.vectors)
         ]
 
-    def block(self, size: int, row: Register, column: Register) -> None:
+    def _stretch(self, number: Register) -> tuple[Register, Register]:
+        """Where the lines begin that block `number` asks for, and how far on the last one lies.
+
+        When all have been asked for, it is one line that is there.
+        """
+        b, lines, before = self.b, self.shape.lines_a_block, 0
+        start, last = self.operand, integer(0)
+        for place, count in zip(self.fetched, self.shape.fetched, strict=True):
+            done = b.mul(b.sub(number, integer(before)), integer(lines * memory.LINE))
+            reached = b.icmp_signed(">=", number, integer(before))
+            before += -(-count // lines)
+            is_here = b.and_(reached, b.icmp_signed("<", number, integer(before)))
+            start = b.select(is_here, at(b, place, i8, done), start)
+            rest = b.sub(integer((count - 1) * memory.LINE), done)
+            last = b.select(is_here, rest, last)
+        return start, last
+
+    def _fetch(self, k: Register, stretch: tuple[Register, Register]) -> None:
+        """Ask for the line of a stretch whose turn it is at input `k`."""
+        b, (start, last) = self.b, stretch
+        offset = b.mul(k, integer(memory.LINE // _UNROLL))
+        offset = b.select(b.icmp_signed("<", offset, last), offset, last)
+        prefetch(b, at(b, start, i8, offset), to_write=False)
+
+    def block(self, size: int, row: Register, column: Register, number: Register) -> None:
+        stretch = self._stretch(number) if self.fetched else None
         b, layout = self.b, self.shape.layout
         type_ = TYPES[self.shape.kind]
         inputs = layout.inputs
@@ -217,6 +294,8 @@ class _Emitter:
         def several(k: Register, sums: list[Register], times: int = _UNROLL) -> list[Register]:
             here = at(b, left, type_, b.mul(k, integer(operand.input)))
             there = at(b, panels, type_, b.mul(k, integer(along)))
+            if stretch is not None:
+                self._fetch(k, stretch)
             for more in range(times):
                 sums = step(here, there, more, sums)
             return sums

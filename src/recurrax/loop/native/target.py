@@ -28,12 +28,6 @@ class Target:
     def has_avx512(self) -> bool:
         return self.is_x86 and self.vector_bytes == 64
 
-    @property
-    def fetches_to_write(self) -> bool:
-        """Whether it pays to ask ahead for memory that is only written. On AMD's Zen 4 it takes a
-        fiftieth longer."""
-        return not self.cpu.startswith("znver")
-
     def lanes(self, bits: int) -> int:
         """Numbers of `bits` bits in one vector register."""
         return self.vector_bytes * 8 // bits

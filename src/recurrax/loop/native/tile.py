@@ -1,5 +1,8 @@
 """The function that owns a tile of rows and runs all steps for it."""
 
+import dataclasses
+from collections.abc import Sequence
+
 import llvmlite.ir as ir
 
 from recurrax.loop.native import memory
@@ -18,7 +21,8 @@ from recurrax.loop.native.emit import (
     prefetch,
     void,
 )
-from recurrax.loop.native.graph import Value, Weight, stripped
+from recurrax.loop.native.fetching import Stretch, stretches
+from recurrax.loop.native.graph import Value, Weight
 from recurrax.loop.native.in_place import carries_in_place
 from recurrax.loop.native.jobs import Company
 from recurrax.loop.native.memory import LINE, SPILLED, Lanes, aligned
@@ -36,8 +40,6 @@ from recurrax.loop.native.stages import Product
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.weights import Weights
 from recurrax.loop.native.work import announce, await_step
-
-_LARGEST_FETCH = 8192
 
 
 class TileCode:
@@ -192,6 +194,8 @@ class Tile:
     def _one_step(self) -> None:
         b, schedule = self.b, self.schedule
         self._bases = {}
+        ahead = self._ahead()
+        asking = self._asking(ahead)
         for slot in self._slots():  # ahead of all loops, so that they are known in each
             self._base(slot)
         last = max((level for level, _ in schedule.tasks), default=0)
@@ -200,8 +204,8 @@ class Tile:
             if stages:
 
                 def row(r: Register, _, stages=stages, level=level) -> None:
-                    if level == last:
-                        self._fetch_next(r)
+                    if level == last and asking is None:
+                        self._fetch_row(r, ahead)
                     emitter = Row(b, schedule, self._base, r)
                     for stage in stages:
                         emitter.emit(stage)
@@ -209,28 +213,35 @@ class Tile:
                 loop(b, 0, self.rows, 1, [], row)
             for product in schedule.products:
                 if product.level == level + 1:
-                    self._product(product)
+                    self._product(product, ahead if product is asking else [])
 
-    def _fetch_next(self, row: Register) -> None:
-        """Ask for what this row reads and writes at the next step: caches learn of it in time.
+    def _ahead(self) -> list[Stretch]:
+        """What to ask for: what lies in windows is there."""
+        stacks = (s for s in self._slots() if s.space in ("xs", "ys"))
+        slots = [s for s in stacks if self.window_base(s) is None]
+        return stretches(self.step, slots, self.code.reverse)
 
-        It is asked for in the last level with work on features, which leaves memory idle.
+    def _asking(self, ahead: Sequence[Stretch]) -> Product | None:
+        """The product that has time to ask for all that is needed ahead."""
+        registers = self.code.target.registers
+        products = self.schedule.products if self.rows >= block_for(registers).rows else []
+        largest = max(products, key=lambda p: p.weight.inputs * p.weight.outputs, default=None)
+        if largest is None or not ahead:
+            return None
+        lines = [s.lines(self.rows) for s in ahead]
+        return largest if self._shape(largest).can_fetch(lines, registers) else None
+
+    def _fetch_row(self, row: Register, ahead: Sequence[Stretch]) -> None:
+        """Ask for what this row reads and writes at the next step.
+
+        Emitted in the last loop over features, whose work is in registers.
         """
         b = self.b
-        spaces = ("xs", "ys") if self.code.target.fetches_to_write else ("xs",)
-        found = {(s.space, s.index): s for s in self._slots() if s.space in spaces}
-        for slot in found.values():
-            if self.window_base(slot) is not None:
-                continue
-            places = self.step.inputs if slot.space == "xs" else self.step.outputs
-            place = places[slot.index]
-            size = place.width * memory.size(place.dtype)
-            if not place.by_row or not LINE <= size <= _LARGEST_FETCH:
-                continue
-            following = size * self.step.rows * (-1 if self.code.reverse else 1)
-            start = at(b, self._base(slot), i8, b.mul(row, integer(size)), following)
-            for line in range(0, size, LINE):
-                prefetch(b, at(b, start, i8, line), to_write=slot.space == "ys")
+        for stretch in ahead:
+            along = b.mul(row, integer(stretch.size))
+            start = at(b, self._base(stretch.slot), i8, along, stretch.following)
+            for line in range(0, stretch.size, LINE):
+                prefetch(b, at(b, start, i8, line), to_write=stretch.slot.space == "ys")
 
     def _slots(self):
         yield from self.schedule.home.values()
@@ -280,32 +291,33 @@ class Tile:
     def _within(self, buffer: Register, dtype: str, start: Register) -> Register:
         return at(self.b, buffer, memory.stored_type(dtype), start)
 
-    def _operand(self, value: Value) -> tuple[Register, Slot]:
-        """Where the first number of a product's operand or addend lies."""
-        home = self.schedule.home.get(value)
-        if home is None:
-            source, start = stripped(value)
-            home = self.schedule.home[source].shifted(start)
-        base = self._base(home)
-        return at(self.b, base, memory.stored_type(home.dtype), home.offset), home
+    def _address(self, value: Value) -> Register:
+        """Where the first number of a product's operand, addend or result lies."""
+        slot = self.schedule.whereabouts(value)
+        return at(self.b, self._base(slot), memory.stored_type(slot.dtype), slot.offset)
 
-    def _product(self, product: Product) -> None:
-        b = self.b
-        weight, kind = product.weight, product.result.kind
-        panels = self.panels(weight, kind)
-        operand, operand_slot = self._operand(product.operand)
-        result, result_slot = self._operand(product.result)
-        addends = [self._operand(a) for a in product.addends]
-        shape = Shape(
+    def _shape(self, product: Product) -> Shape:
+        where, kind = self.schedule.whereabouts, product.result.kind
+        addends = [where(a) for a in product.addends]
+        return Shape(
             blocks=even(self.rows, block_for(self.code.target.registers).rows),
             kind=kind,
-            operand=Operand.by_rows(operand_slot.stride),
-            result_stride=result_slot.stride,
-            addends=tuple(Addend(slot.dtype, slot.stride) for _, slot in addends),
-            layout=self.code.weights.layout(weight, kind),
+            operand=Operand.by_rows(where(product.operand).stride),
+            result_stride=where(product.result).stride,
+            addends=tuple(Addend(slot.dtype, slot.stride) for slot in addends),
+            layout=self.code.weights.layout(product.weight, kind),
         )
+
+    def _product(self, product: Product, ahead: Sequence[Stretch]) -> None:
+        """Run a product, which asks for what is needed `ahead`."""
+        b, shape = self.b, self._shape(product)
+        panels = self.panels(product.weight, product.result.kind)
+        operand, result = self._address(product.operand), self._address(product.result)
         odd = b.trunc(self._time, i1)
-        arguments = [operand, panels, result, odd, *(address for address, _ in addends)]
+        arguments = [operand, panels, result, odd, *(self._address(a) for a in product.addends)]
+        arguments += [at(b, self._base(s.slot), i8, s.following) for s in ahead]
+        fetched = tuple(s.lines(self.rows) for s in ahead)
+        shape = dataclasses.replace(shape, fetched=fetched)
         b.call(self.code.product(shape), arguments)
 
     def _copy_carry(self, k: int, buffer: Register, store: Register, inwards: bool) -> None:
