@@ -40,7 +40,7 @@ def run(
 ) -> tuple[list[Array], list[Array]]:
     """`loop` over `xs`, of which those of `feds` are first multiplied with a weight each."""
     if not feds or body.jaxpr.effects:
-        return loop(body, consts, carry, multiplied(xs, weights, feds, how["runner"]), **how)
+        return _after_products(body, consts, carry, xs, weights, feds, **how)
     outputs = fed_loop_p.bind(
         *consts,
         *carry,
@@ -53,6 +53,27 @@ def run(
         **how,
     )
     return outputs[: body.num_carry], outputs[body.num_carry :]
+
+
+def _after_products(
+    body: Body,
+    consts: Sequence[Array],
+    carry: Sequence[Array],
+    xs: Sequence[Array],
+    weights: Sequence[Array],
+    feds: Sequence[Fed],
+    *,
+    swapped: tuple[int, ...],
+    **how: Any,
+) -> tuple[list[Array], list[Array]]:
+    """The products, and then the loop."""
+    made = multiplied(xs, weights, feds, how["runner"])
+    return loop(body, consts, carry, made, swapped=apart_from(swapped, feds), **how)
+
+
+def apart_from(swapped: tuple[int, ...], feds: Sequence[Fed]) -> tuple[int, ...]:
+    """The swapped stacks that are none of what is multiplied: products are not swapped."""
+    return tuple(k for k in swapped if all(f.x != k for f in feds))
 
 
 def multiplied(
@@ -126,7 +147,7 @@ def _apart(
 def _in_parts(*args, jaxpr, num_consts, num_carry, feds, **how) -> list[Array]:
     body = Body(jaxpr, num_consts, num_carry)
     consts, carry, xs, weights = body.shared_out(args)
-    last, ys = loop(body, consts, carry, multiplied(xs, weights, feds, how["runner"]), **how)
+    last, ys = _after_products(body, consts, carry, xs, weights, feds, **how)
     return [*last, *ys]
 
 

@@ -92,7 +92,7 @@ def trail_feeding(
         of_x = trail.product(dz, weight, **how)
     if x is not None:
         if is_swapped:
-            trail.hold_swapped(x)
+            trail.hold_swapped([x])
         sides = (dz, x) if feed.transposed else (x, dz)
         right = x if feed.transposed else both.step.jaxpr.in_avals[both.step.first_x + feed.x]
         of_weight = trail.gather(*sides, 0, right.shape[-1], precision=feed.precision)

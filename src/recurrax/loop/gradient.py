@@ -126,6 +126,8 @@ def _fed_jvp(primals, tangents, *, jaxpr, num_consts, num_carry, feds, **how):
         wanted[n + f.fed.x] = True
     outputs, d, read = _forward(body, primals[:end], tuple(wanted), how, weights, feds)
 
+    still = [f for f in feds if all(f is not feeding.fed for feeding in feedings)]
+    how["swapped"] = fed.apart_from(how["swapped"], still)
     through = {n + f.fed.x for f in feedings}
     moving = [t for i, t in enumerate(tangents[:end]) if moves[i] and i not in through]
     number = {f: end + k for k, f in enumerate(feds)}
@@ -150,10 +152,10 @@ def _forward(
     m, n = body.num_consts, body.first_x
     # What the backward pass reads must be there as an array of its own.
     read_again = [jaxpr.jaxpr.invars[n + f.x] in d.stacks for f in feds]
-    given, all_feds = (primals[n:], weights, feds), feds
+    early = [f for f, is_early in zip(feds, read_again, strict=True) if is_early]
+    given = primals[n:], weights, feds
     xs, weights, feds = fed.partly_multiplied(*given, read_again, how["runner"])
-    early = [f.x for f, is_early in zip(all_feds, read_again, strict=True) if is_early]
-    how = how | {"swapped": tuple(k for k in how["swapped"] if k not in early)}
+    how = how | {"swapped": fed.apart_from(how["swapped"], early)}
     carry, ys = fed.run(d.forward, primals[:m], primals[m:n], xs, weights, feds, **how)
     y_vars = [*jaxpr.jaxpr.outvars[body.num_carry :], *d.extras]
     stacked = {v: y for v, y in zip(y_vars, ys, strict=True) if not isinstance(v, Literal)}
@@ -195,8 +197,7 @@ def _transpose(cts, *args, derivative, feedings, length, reverse, unroll, runner
     carry += [jaxprs.zeros(body.jaxpr.in_avals[i]) for i in both.accumulated]
     carry += [jaxprs.zeros(a) for a in both.sums]
     trail = Trail(b.body, [xs[i] for i in b.xs])
-    for stack in held_swapped(both, b, feedings, stacks, y_cts, swapped):
-        trail.hold_swapped(stack)
+    trail.hold_swapped(held_swapped(both, b, feedings, stacks, y_cts, swapped))
     trailed = [trail_use(trail, use, both, b, xs, stacks) for use in both.uses]
     of_fed = [trail_feeding(trail, f, both, b, xs, beside, f.fed.x in swapped) for f in feedings]
     wanted = read_after(both, b, feedings, trailed)

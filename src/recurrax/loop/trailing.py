@@ -6,7 +6,7 @@ spare or while what they read is in the cache; it need not write ys that nobody 
 Differentiated, batched or run by another, it is the loop and then the products.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from jax import Array
@@ -25,12 +25,17 @@ class Trail:
         self._xs = list(xs)
         self._others: list[Array] = []
         self._trailers: list[Gathered | Multiplied] = []
-        self._swapped: list[Array | int] = []
-        self._swapped_products: list[int] = []
+        self._swapped: list[Array] = []
+        self._swapped_ys: set[int] = set()
+        self._swapped_products: set[int] = set()
 
-    def hold_swapped(self, stack: Array | int) -> None:
-        """Note that a stack lies as (batch, time, ...) where it comes from or goes to."""
-        self._swapped.append(stack)
+    def hold_swapped(self, stacks: Iterable[Array | int]) -> None:
+        """Note that stacks lie as (batch, time, ...) where they come from or go to."""
+        for stack in stacks:
+            if isinstance(stack, int):
+                self._swapped_ys.add(stack)
+            else:
+                self._swapped.append(stack)
 
     def gather(
         self, left: Array | int, right: Array | int, start: int, width: int, *, precision: Any
@@ -45,7 +50,8 @@ class Trail:
         """Returns which product it is; `swapped` if it goes where it lies as (batch, time, ...)."""
         numbers = self._number(left), self._number(weight)
         made = self._add(Multiplied(*numbers, transposed, precision))
-        self._swapped_products += [made] * swapped
+        if swapped:
+            self._swapped_products.add(made)
         return made
 
     def _add(self, trailer: Gathered | Multiplied) -> int:
@@ -63,9 +69,14 @@ class Trail:
 
     def _swapped_stacks(self) -> tuple[int, ...]:
         """The numbers of swapped stacks, those of products after all others."""
-        stacks = [*self._xs, *range(self._body.num_ys), *self._others]
-        found = [k for k, s in enumerate(stacks) if any(s is held for held in self._swapped)]
-        return (*found, *(len(stacks) + k for k in self._swapped_products))
+        num_ys, num_products = self._body.num_ys, len(self._trailers)
+
+        def held(arrays: Sequence[Array]) -> list[bool]:
+            return [any(a is s for s in self._swapped) for a in arrays]
+
+        marks = [*held(self._xs), *(k in self._swapped_ys for k in range(num_ys))]
+        marks += [*held(self._others), *(k in self._swapped_products for k in range(num_products))]
+        return tuple(k for k, mark in enumerate(marks) if mark)
 
     def run(
         self, consts: Sequence[Any], carry: Sequence[Any], wanted: Container[int], **how: Any
@@ -113,9 +124,10 @@ def _products(
     return made
 
 
-def _in_parts(*args, jaxpr, num_consts, num_carry, trailers, hidden, **how) -> list[Array]:
+def _in_parts(*args, jaxpr, num_consts, num_carry, trailers, hidden, swapped, **how) -> list[Array]:
     body = Body(jaxpr, num_consts, num_carry)
     consts, carry, xs, others = body.shared_out(args)
+    how["swapped"] = tuple(k for k in swapped if k < body.num_xs + body.num_ys)
     last, ys = loop(body, consts, carry, xs, **how)
     made = _products(trailers, [*xs, *ys, *others], how)
     return [*last, *(y for k, y in enumerate(ys) if k not in hidden), *made]

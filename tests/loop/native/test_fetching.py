@@ -53,7 +53,7 @@ def test_a_product_asks_for_every_line_and_no_other(
     monkeypatch.setattr(microkernel, "prefetch", mark)
     module = Module("product", host())
     made = shape(rows, inputs, outputs, lines)
-    assert made.can_fetch(lines, REGISTERS)
+    assert made.can_fetch(REGISTERS)
     emit_product(module, "product", made, REGISTERS).linkage = "external"
     engine = kernel._linked(kernel.compile_module(module, host()), "product")
     marked = [np.zeros((n + 20, 64), np.uint8) for n in lines]

@@ -95,6 +95,36 @@ def test_what_no_product_makes_begins_with_the_batch_too():
         assert loops.swapped >= 12
 
 
+def test_arrays_are_transposed_where_their_windows_would_not_stay_in_the_cache(monkeypatch):
+    found = company_found(monkeypatch)
+    init = (jnp.zeros((64, 256)),) * 2
+    args = weights(96, 256), init, jnp.zeros((64, 24, 96))
+    jax.jit(gradient_of(lstm, False, scan_batch_major)).lower(*args)
+    assert [bool(f and f.windows) for f in found] == [True, False]
+    assert found[0].swapped_arguments == found[0].swapped_results == ()
+
+
+def test_second_derivatives_and_batches_of_arrays_that_begin_with_the_batch():
+    def of_bias(scan):
+        def loss(bias, xs):
+            w = weights() | {"bias": bias}
+            (last, _), ys = scan(lstm(w), (jnp.zeros((9, UNITS)),) * 2, xs)
+            return jnp.sin(last).sum() + jnp.cos(ys).sum()
+
+        def twice(bias, xs):
+            return jax.grad(lambda b, x: jnp.sum(jax.grad(loss)(b, x) ** 2), (0, 1))(bias, xs)
+
+        return jax.jit(jax.vmap(twice, in_axes=(None, 0)))
+
+    def by_time(step, init, xs):
+        last, ys = jax.lax.scan(step, init, jnp.swapaxes(xs, 0, 1))
+        return last, jnp.swapaxes(ys, 0, 1)
+
+    for batch in (1, 2):
+        bias, xs = weights()["bias"], draw(4, batch, 9, 31, FEATURES)
+        assert_same(of_bias(scan_batch_major)(bias, xs), of_bias(by_time)(bias, xs), 2e-5)
+
+
 def test_no_array_of_a_layer_is_transposed():
     args = arguments("lstm", 30, 16)
     args = *args[:2], jnp.swapaxes(args[2], 0, 1)

@@ -5,7 +5,8 @@ among those that share a cache. So a helper may come to wait behind the very thr
 it, for milliseconds, while another processor idles: until their loads are compared again. The
 caller therefore says where it runs and, where helpers are to share its tiles, lets one that waits
 there go first; a helper that finds itself there asks to run anywhere else, and so is moved at once,
-and then where it might before.
+and then wherever it might before. (Of processors that are switched off, Linux then forgets that it
+might.)
 """
 
 import sys
@@ -44,7 +45,9 @@ def move_apart(b: Builder, block: Register, field: int) -> None:
         return
     mask = b.alloca(i64, _MASK_BYTES // 8)
     here = _processor(b)
-    with b.if_then(b.icmp_signed("==", here, load_field(b, block, field, i32)), likely=False):
+    is_same = b.icmp_signed("==", here, load_field(b, block, field, i32))
+    is_known = b.icmp_unsigned("<", here, i32(8 * _MASK_BYTES))  # or it is -1
+    with b.if_then(b.and_(is_same, is_known), likely=False):
         known = _affinity(b, "sched_getaffinity", mask)
         with b.if_then(b.icmp_signed("==", known, i32(0))):
             number = b.zext(here, i64)

@@ -70,7 +70,7 @@ def build_driver(target: Target) -> ir.Module:
     labour = _emit_labour(module, emit_company(module, target))
     release = _emit_release(module)
     task, b = function(module, "task", void, [pointer])
-    move_apart(b, task.args[0], PROCESSOR)
+    _leave_caller(b, task.args[0])
     b.call(labour, [task.args[0], i1(False)])
     b.call(release, [task.args[0]])
     b.ret_void()
@@ -93,10 +93,11 @@ def build_driver(target: Target) -> ir.Module:
             frame.destroy_error(request, error)
             b.call(release, [block])
 
-    tiles = word(b, work, Field.TILES)
+    tiles, workers = word(b, work, Field.TILES), word(b, work, Field.WORKERS)
     note_processor(b, block, PROCESSOR)
-    _repeat(b, b.sub(word(b, work, Field.WORKERS), integer(1)), ask)
-    with b.if_then(b.icmp_signed(">", tiles, integer(1))):
+    _repeat(b, b.sub(workers, integer(1)), ask)
+    has_helpers, has_tiles = (b.icmp_signed(">", n, integer(1)) for n in (workers, tiles))
+    with b.if_then(b.and_(has_helpers, has_tiles)):
         let_others_run(b)
     b.call(labour, [block, i1(True)])
     finished = at(b, block, i8, DONE)
@@ -111,6 +112,16 @@ def build_driver(target: Target) -> ir.Module:
     b.call(release, [block])
     b.ret(ir.Constant(pointer, None))
     return module
+
+
+def _leave_caller(b: Builder, block: Register) -> None:
+    """Let a helper go to another processor than the caller's, if there is something left to do."""
+    work = load_field(b, block, WORK, pointer)
+    ticket = b.load_atomic(at(b, block, i8, _TICKET), "monotonic", 8, typ=i64)
+    has_tile = b.icmp_signed("<", ticket, word(b, work, Field.TILES))
+    has_job = b.icmp_signed(">", word(b, work, Field.JOBS), integer(0))
+    with b.if_then(b.or_(has_tile, has_job)):
+        move_apart(b, block, PROCESSOR)
 
 
 def _repeat(b: Builder, times: Register, body: Callable[[Register], None]) -> None:

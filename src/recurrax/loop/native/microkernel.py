@@ -7,7 +7,6 @@ read lies in the caches, so that memory has time for what others ask (`fetching.
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import llvmlite.ir as ir
 
@@ -132,11 +131,14 @@ class Shape:
                 blocks += times * self.row_blocks
         return found
 
-    def can_fetch(self, lines: Sequence[int], registers: int) -> bool:
-        """Whether there is time to ask for so many lines at each of some places."""
+    def blocks_for(self, lines: int) -> int:
+        """How many blocks ask for that many lines of one place."""
+        return -(-lines // self.lines_a_block)
+
+    def can_fetch(self, registers: int) -> bool:
+        """Whether there is time to ask for all that is `fetched`."""
         last = self.runs(registers)[-1]
-        blocks = last.first + last.times * self.row_blocks
-        return sum(-(-count // self.lines_a_block) for count in lines) <= blocks
+        return sum(map(self.blocks_for, self.fetched)) <= last.first + last.times * self.row_blocks
 
 
 def block_for(registers: int) -> Block:
@@ -232,7 +234,7 @@ class _Emitter:
         for place, count in zip(self.fetched, self.shape.fetched, strict=True):
             done = b.mul(b.sub(number, integer(before)), integer(lines * memory.LINE))
             reached = b.icmp_signed(">=", number, integer(before))
-            before += -(-count // lines)
+            before += self.shape.blocks_for(count)
             is_here = b.and_(reached, b.icmp_signed("<", number, integer(before)))
             start = b.select(is_here, at(b, place, i8, done), start)
             rest = b.sub(integer((count - 1) * memory.LINE), done)

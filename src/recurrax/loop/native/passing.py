@@ -114,7 +114,6 @@ class PassingTile(Tile):
         super().__init__(code, made, b, rows)
         self._code = code
         self._windows = windows = code.windows
-        self._in_window: Register = integer(0)
         step = self.step
         self._first_x, self._first_y = step.num_consts + step.num_carry, step.num_carry
         self._arguments: dict[int, Window] = {}
@@ -162,9 +161,9 @@ class PassingTile(Tile):
         return self._read_again[stack]
 
     def _passing(self, stack: int) -> Window | None:
-        """The window of a y that the loop itself lets pass."""
+        """The window of an argument or a y that the loop itself lets pass."""
         y = stack - self._code.num_arguments - self._first_y
-        return self._ys[y] if y >= 0 else None
+        return self._ys[y] if y >= 0 else self._arguments.get(stack)
 
     def _array(self, stack: int) -> Register:
         result = stack - self._code.num_arguments
@@ -186,13 +185,10 @@ class PassingTile(Tile):
             found.append((made, members))
         return found
 
-    def window_base(self, slot: Slot) -> Register | None:
-        """Where the first row lies of an x or y that passes through a window."""
+    def window(self, slot: Slot) -> Window | None:
         if slot.space == "xs":
-            window = self._xs[slot.index - self._first_x]
-        else:
-            window = self._ys[slot.index - self._first_y]
-        return window and window.at(self.b, self.scratch, self._in_window)
+            return self._xs[slot.index - self._first_x]
+        return self._ys[slot.index - self._first_y]
 
     def all_steps(self, begin: list[Register]) -> list[Register]:
         b = self.b

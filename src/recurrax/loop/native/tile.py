@@ -1,6 +1,5 @@
 """The function that owns a tile of rows and runs all steps for it."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import llvmlite.ir as ir
@@ -39,6 +38,7 @@ from recurrax.loop.native.schedule import Schedule, Slot
 from recurrax.loop.native.stages import Product
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.weights import Weights
+from recurrax.loop.native.windows import Window
 from recurrax.loop.native.work import announce, await_step
 
 
@@ -114,6 +114,7 @@ class Tile:
         self._scratch_at = [self._room(*slot) for slot in self.schedule.scratch]
         self._carry_at, self._carry_size = self._carry_layout()
         self._now = self._next = self._time = None
+        self._in_window: Register = integer(0)
         self._bases: dict[tuple[str, int], Register] = {}
 
     def _buffer(self, k: int | None) -> Register:
@@ -218,7 +219,7 @@ class Tile:
     def _ahead(self) -> list[Stretch]:
         """What to ask for: what lies in windows is there."""
         stacks = (s for s in self._slots() if s.space in ("xs", "ys"))
-        slots = [s for s in stacks if self.window_base(s) is None]
+        slots = [s for s in stacks if self.window(s) is None]
         return stretches(self.step, slots, self.code.reverse)
 
     def _asking(self, ahead: Sequence[Stretch]) -> Product | None:
@@ -228,8 +229,8 @@ class Tile:
         largest = max(products, key=lambda p: p.weight.inputs * p.weight.outputs, default=None)
         if largest is None or not ahead:
             return None
-        lines = [s.lines(self.rows) for s in ahead]
-        return largest if self._shape(largest).can_fetch(lines, registers) else None
+        shape = self._shape(largest, tuple(s.lines(self.rows) for s in ahead))
+        return largest if shape.can_fetch(registers) else None
 
     def _fetch_row(self, row: Register, ahead: Sequence[Stretch]) -> None:
         """Ask for what this row reads and writes at the next step.
@@ -269,9 +270,9 @@ class Tile:
             case "const":
                 start = b.mul(self.first_row, integer(slot.stride))
                 return self._within(self.inputs[slot.index], slot.dtype, start)
-        in_window = self.window_base(slot)
-        if in_window is not None:
-            return in_window
+        window = self.window(slot)
+        if window is not None:
+            return window.at(b, self.scratch, self._in_window)
         is_input = slot.space == "xs"
         place = (self.step.inputs if is_input else self.step.outputs)[slot.index]
         buffer = (self.inputs if is_input else self.outputs)[slot.index]
@@ -284,8 +285,8 @@ class Tile:
             return base
         return b.select(self._is_first, base, self._nowhere)
 
-    def window_base(self, slot: Slot) -> Register | None:
-        """Where the first row lies of an x or y that passes through a window."""
+    def window(self, slot: Slot) -> Window | None:
+        """The window that an x or y passes through."""
         del slot
 
     def _within(self, buffer: Register, dtype: str, start: Register) -> Register:
@@ -296,7 +297,7 @@ class Tile:
         slot = self.schedule.whereabouts(value)
         return at(self.b, self._base(slot), memory.stored_type(slot.dtype), slot.offset)
 
-    def _shape(self, product: Product) -> Shape:
+    def _shape(self, product: Product, fetched: tuple[int, ...] = ()) -> Shape:
         where, kind = self.schedule.whereabouts, product.result.kind
         addends = [where(a) for a in product.addends]
         return Shape(
@@ -306,18 +307,17 @@ class Tile:
             result_stride=where(product.result).stride,
             addends=tuple(Addend(slot.dtype, slot.stride) for slot in addends),
             layout=self.code.weights.layout(product.weight, kind),
+            fetched=fetched,
         )
 
     def _product(self, product: Product, ahead: Sequence[Stretch]) -> None:
         """Run a product, which asks for what is needed `ahead`."""
-        b, shape = self.b, self._shape(product)
+        b, shape = self.b, self._shape(product, tuple(s.lines(self.rows) for s in ahead))
         panels = self.panels(product.weight, product.result.kind)
         operand, result = self._address(product.operand), self._address(product.result)
         odd = b.trunc(self._time, i1)
         arguments = [operand, panels, result, odd, *(self._address(a) for a in product.addends)]
         arguments += [at(b, self._base(s.slot), i8, s.following) for s in ahead]
-        fetched = tuple(s.lines(self.rows) for s in ahead)
-        shape = dataclasses.replace(shape, fetched=fetched)
         b.call(self.code.product(shape), arguments)
 
     def _copy_carry(self, k: int, buffer: Register, store: Register, inwards: bool) -> None:

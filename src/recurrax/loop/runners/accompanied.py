@@ -171,13 +171,37 @@ def _with_company(known: _Known, reverse: bool) -> Accompanied | None:
 
 def _with_windows(known: _Known, target: Target, rows: int) -> Accompanied | None:
     """By each tile itself, of its own rows."""
-    step, products, first_x = known.step, known.products, known.body.first_x
-    places = [*step.inputs[first_x:], *step.outputs[known.body.num_carry :]]
+    step, products, m = known.step, known.products, known.body.num_carry
+    places = [*step.inputs[known.body.first_x :], *step.outputs[m:]]
     read = {k for p in products.trailers for k in _read(p)} | {p.left for p in products.leaders}
     for k in read & set(range(len(places))):
         if not places[k].by_row:
             return None
+    # Windows of swapped arrays may be too many, where others are not.
     swapped = known.swapped()
+    windows = _windows(known, target, rows, swapped) or _windows(known, target, rows, set())
+    if windows is None:
+        return None
+    seen = [k for k in range(len(known.shapes)) if k - m not in products.hidden]
+    shapes = [known.shapes[k] for k in seen] + [known.shape_of(p) for p in products.trailers]
+    numbers = [known.num_arguments + k for k in seen] + [p.result for p in windows.trailing]
+    results = [place for place, k in enumerate(numbers) if k in windows.swapped]
+    for place in results:
+        time, batch, *features = shapes[place].shape
+        shapes[place] = shapes[place].update(shape=(batch, time, *features))
+    return Accompanied(
+        company=None,
+        windows=windows,
+        shapes=shapes,
+        returned=list(range(len(shapes))),
+        swapped_arguments=tuple(k for k in windows.swapped if k < known.num_arguments),
+        swapped_results=tuple(results),
+    )
+
+
+def _windows(known: _Known, target: Target, rows: int, swapped: set[int]) -> Windows | None:
+    """The windows of a kernel whose buffers `swapped` are so; None where there is no room."""
+    step, products, first_x = known.step, known.products, known.body.first_x
     sources: list[Source | None] = [
         Source(k, step.inputs[k], None) if k in swapped else None
         for k in range(first_x, first_x + known.body.num_xs)
@@ -193,7 +217,7 @@ def _with_windows(known: _Known, target: Target, rows: int) -> Accompanied | Non
     steps = steps_between(schedule, sources, passing_ys, trailing, rows, known.length)
     if steps is None:
         return None
-    windows = Windows(
+    return Windows(
         steps=steps,
         sources=tuple(sources),
         num_arguments=known.num_arguments,
@@ -201,22 +225,6 @@ def _with_windows(known: _Known, target: Target, rows: int) -> Accompanied | Non
         swapped=tuple(sorted(swapped)),
         hidden=products.hidden,
         trailing=tuple(trailing),
-    )
-    hidden = {known.body.num_carry + k for k in products.hidden}
-    seen = [k for k in range(len(known.shapes)) if k not in hidden]
-    shapes = [known.shapes[k] for k in seen] + [known.shape_of(p) for p in products.trailers]
-    numbers = [known.num_arguments + k for k in seen] + [p.result for p in trailing]
-    results = [place for place, k in enumerate(numbers) if k in swapped]
-    for place in results:
-        time, batch, *features = shapes[place].shape
-        shapes[place] = shapes[place].update(shape=(batch, time, *features))
-    return Accompanied(
-        company=None,
-        windows=windows,
-        shapes=shapes,
-        returned=list(range(len(shapes))),
-        swapped_arguments=tuple(k for k in windows.swapped if k < known.num_arguments),
-        swapped_results=tuple(results),
     )
 
 
