@@ -73,10 +73,10 @@ def test_a_product_asks_for_every_line_and_no_other(
 
 @pytest.mark.parametrize(
     ("rows", "units", "asking"),
-    [(16, 64, True), (2, 64, False), (16, 1, False)],
+    [(16, 64, True), (2, 64, False), (16, 1, False), (16, 800, False)],
 )
 def test_the_product_of_a_step_asks_if_there_is_time(rows, units, asking):
-    consts, carry = (draw(1, units, units, scale=0.1),), (draw(2, 2 * rows, units),)
+    consts, carry = (draw(1, units, units, scale=0.3 / units**0.5),), (draw(2, 2 * rows, units),)
     xs = (draw(3, 6, 2 * rows, units),)
 
     def step(c, s, x):

@@ -3,19 +3,22 @@
 The rows of a step lie together in each stack, and those of the next step far away, out of the
 caches: some hundred lines, which come no sooner for being asked for all at once. While a product
 runs on what is in the caches, memory is idle. So the largest product of a step asks for a line of
-the next one every few multiplications. Where its time is too short for all, or there is none, the
-last loop over features asks for what its row is about to need.
+the next one every few multiplications. Where its time is too short for all, where its weight comes
+from memory too, or there is none, the last loop over features asks for what its row is about to
+need.
 """
 
 import dataclasses
 from collections.abc import Iterable
 
 from recurrax.loop.native import memory
+from recurrax.loop.native.graph import Weight
 from recurrax.loop.native.lower import Step
 from recurrax.loop.native.memory import LINE
 from recurrax.loop.native.schedule import Slot
 
 _LARGEST = 8192
+_LARGEST_WEIGHT = 2 << 20  # of a product that leaves memory idle; with 4 MiB it does not
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +31,10 @@ class Stretch:
 
     def lines(self, rows: int) -> int:
         return -(-rows * self.size // LINE)
+
+
+def leaves_memory_idle(weight: Weight) -> bool:
+    return weight.inputs * weight.outputs * memory.size(weight.dtype) <= _LARGEST_WEIGHT
 
 
 def stretches(step: Step, slots: Iterable[Slot], reverse: bool) -> list[Stretch]:

@@ -20,7 +20,7 @@ from recurrax.loop.native.emit import (
     prefetch,
     void,
 )
-from recurrax.loop.native.fetching import Stretch, stretches
+from recurrax.loop.native.fetching import Stretch, leaves_memory_idle, stretches
 from recurrax.loop.native.graph import Value, Weight
 from recurrax.loop.native.in_place import carries_in_place
 from recurrax.loop.native.jobs import Company
@@ -227,7 +227,7 @@ class Tile:
         registers = self.code.target.registers
         products = self.schedule.products if self.rows >= block_for(registers).rows else []
         largest = max(products, key=lambda p: p.weight.inputs * p.weight.outputs, default=None)
-        if largest is None or not ahead:
+        if largest is None or not ahead or not leaves_memory_idle(largest.weight):
             return None
         shape = self._shape(largest, tuple(s.lines(self.rows) for s in ahead))
         return largest if shape.can_fetch(registers) else None
