@@ -1,7 +1,7 @@
 /* Calls a kernel as XLA does, on another processor: buffers come from a file and go to one.
  *
- * The file holds the numbers of inputs and outputs; of each its bytes, its leading size and the input
- * whose place it takes (-1: none); then the inputs. Every buffer ends where memory may not be touched.
+ * The file holds the numbers of inputs and outputs; of each its bytes, its two leading sizes and the
+ * input whose place it takes (-1: none); then the inputs. Every buffer ends where memory may not be touched.
  */
 #include <pthread.h>
 #include <stdint.h>
@@ -61,12 +61,12 @@ int main(int count, char **paths) {
     int64_t counts[2];
     must(in && out && fread(counts, 8, 2, in) == 2);
     int64_t all = counts[0] + counts[1];
-    struct { int64_t bytes, leading, place; } *told = calloc(all, sizeof *told);
+    struct { int64_t bytes, dims[2], place; } *told = calloc(all, sizeof *told);
     must(fread(told, sizeof *told, all, in) == (size_t)all);
     struct buffer *made = calloc(all, sizeof *made), **held = calloc(all, sizeof *held);
     for (int64_t k = 0; k < all; k++) {
         void *data = told[k].place < 0 ? fenced(told[k].bytes) : made[told[k].place].data;
-        made[k] = (struct buffer){sizeof *made, NULL, 11, data, 1, &told[k].leading};
+        made[k] = (struct buffer){sizeof *made, NULL, 11, data, 2, told[k].dims};
         held[k] = &made[k];
         if (k < counts[0]) must(fread(data, 1, told[k].bytes, in) == (size_t)told[k].bytes);
     }

@@ -42,8 +42,8 @@ def _driver(target: Target) -> bytes:
 def call(code, inputs, outputs, target=NEON):
     """Call the handler in object code; `outputs` are filled, or are inputs themselves."""
     places = {id(a): k for k, a in enumerate(inputs)}
-    told = [(a.nbytes, (*a.shape, 1)[0], -1) for a in inputs]
-    told += [(a.nbytes, (*a.shape, 1)[0], places.get(id(a), -1)) for a in outputs]
+    told = [(a.nbytes, *(*a.shape, 1, 1)[:2], -1) for a in inputs]
+    told += [(a.nbytes, *(*a.shape, 1, 1)[:2], places.get(id(a), -1)) for a in outputs]
     head = np.array([len(inputs), len(outputs), *sum(told, ())], np.int64)
     with tempfile.TemporaryDirectory() as name:
         objects = [pathlib.Path(name) / f"{part}.o" for part in ("program", "driver", "kernel")]

@@ -20,6 +20,7 @@ from recurrences import assert_same, lstm
 from row_functions import FUNCTIONS, B, F, T
 
 import recurrax
+from recurrax.loop import scan_batch_major
 from recurrax.loop.native import gathering, multiplying
 from recurrax.loop.native.kernel import compile_module
 from recurrax.loop.runners import xla
@@ -91,19 +92,32 @@ def test_values_and_gradients_of_an_lstm(dtype, units, batch, threads, target):
         assert native.taken == 2
 
 
-@pytest.mark.parametrize("batch", [1, 9])
-def test_products_go_with_a_loop(batch):
-    """Alongside that of one row, a window of steps at a time where there are more."""
-    w = {"kernel": draw(1, 3, 20), "recurrent": draw(2, 5, 20, scale=0.3), "bias": draw(3, 20)}
-    init, xs = (draw(4, batch, 5), draw(5, batch, 5)), draw(6, 39, batch, 3)
+@pytest.mark.parametrize(
+    ("batch", "units", "scan"),
+    [
+        (1, 5, recurrax.scan),
+        (9, 5, recurrax.scan),
+        (16, 24, recurrax.scan),
+        (9, 5, scan_batch_major),
+    ],
+)
+def test_products_go_with_a_loop(batch, units, scan):
+    """Alongside that of one row, a window of steps at a time where there are more; those of many
+    rows ask for what the next step needs."""
+    shapes = {"kernel": (3, 4 * units), "recurrent": (units, 4 * units), "bias": (4 * units,)}
+    w = {name: draw(len(name), *shape, scale=0.3) for name, shape in shapes.items()}
+    init, xs = (draw(4, batch, units), draw(5, batch, units)), draw(6, 39, batch, 3)
+    if scan is scan_batch_major:
+        xs = jnp.swapaxes(xs, 0, 1)
 
     def loss(w, init, xs):
-        return sum(jnp.sin(y).sum() for y in jax.tree.leaves(recurrax.scan(lstm(w), init, xs)))
+        return sum(jnp.sin(y).sum() for y in jax.tree.leaves(scan(lstm(w), init, xs)))
 
     gradient = interpreter.traced(jax.value_and_grad(loss, argnums=(0, 1, 2)), w, init, xs)
     native = direct.Loops(2, emulated.NEON, emulated.call, accompanied=True)
     assert_same(gradient(native), gradient(), 4e-6)
     assert native.accompanied_loops == 2
+    assert (native.swapped > 0) == (scan is scan_batch_major)
 
 
 @pytest.mark.parametrize("step", CELLS, ids=lambda c: c.__name__)
