@@ -206,10 +206,11 @@ def test_one_kernel_serves_all_lengths_that_suit_its_windows(monkeypatch):
     assert len(names) == 2
 
 
-def test_double_precision():
-    args = jax.tree.map(lambda a: np.asarray(a, np.float64), arguments("lstm", 30, 9))
+@pytest.mark.parametrize("scan", [recurrax.scan, scan_batch_major])
+def test_double_precision(scan):
+    args = jax.tree.map(lambda a: np.asarray(a, np.float64), arguments("lstm", 30, 30))
     with jax.enable_x64(True):
-        program = interpreter.traced(gradient_of(lstm, False), *args)
+        program = interpreter.traced(gradient_of(lstm, False, scan), *args)
         loops = direct.Loops(2, accompanied=True)
         assert_same(program(loops), program(), 1e-13)
     assert loops.accompanied_loops == 2
