@@ -1,7 +1,8 @@
 /* Calls a kernel as XLA does, on another processor: buffers come from a file and go to one.
  *
  * The file holds the numbers of inputs and outputs; of each its bytes, its two leading sizes and the
- * input whose place it takes (-1: none); then the inputs. Every buffer ends where memory may not be touched.
+ * input whose place it takes (-1: none); then the inputs. Every buffer ends where memory may not be
+ * touched.
  */
 #include <pthread.h>
 #include <stdint.h>

@@ -208,7 +208,9 @@ def test_one_kernel_serves_all_lengths_that_suit_its_windows(monkeypatch):
 
 @pytest.mark.parametrize("scan", [recurrax.scan, scan_batch_major])
 def test_double_precision(scan):
-    args = jax.tree.map(lambda a: np.asarray(a, np.float64), arguments("lstm", 30, 30))
+    w, init, xs = arguments("lstm", 30, 9)
+    xs = jnp.swapaxes(xs, 0, 1) if scan is scan_batch_major else xs
+    args = jax.tree.map(lambda a: np.asarray(a, np.float64), (w, init, xs))
     with jax.enable_x64(True):
         program = interpreter.traced(gradient_of(lstm, False, scan), *args)
         loops = direct.Loops(2, accompanied=True)

@@ -87,18 +87,18 @@ def build_driver(target: Target) -> ir.Module:
     memory = [at(b, block, i8, BUFFERS), at(b, block, i8, word(b, work, Field.PACKED_AT))]
     b.call(prepare, memory)
 
-    def ask(_: Register) -> None:
+    def ask() -> None:
         error = frame.schedule(request, task, block)
         with b.if_then(b.icmp_unsigned("!=", error, ir.Constant(pointer, None)), likely=False):
             frame.destroy_error(request, error)
             b.call(release, [block])
 
     tiles, workers = word(b, work, Field.TILES), word(b, work, Field.WORKERS)
-    note_processor(b, block, PROCESSOR)
-    _repeat(b, b.sub(workers, integer(1)), ask)
-    has_helpers, has_tiles = (b.icmp_signed(">", n, integer(1)) for n in (workers, tiles))
-    with b.if_then(b.and_(has_helpers, has_tiles)):
-        let_others_run(b)
+    with b.if_then(b.icmp_signed(">", workers, integer(1))):
+        note_processor(b, block, PROCESSOR)
+        loop(b, 0, b.sub(workers, integer(1)), 1, [], lambda _k, _: ask())
+        with b.if_then(b.icmp_signed(">", tiles, integer(1))):
+            let_others_run(b)
     b.call(labour, [block, i1(True)])
     finished = at(b, block, i8, DONE)
     wait_until(

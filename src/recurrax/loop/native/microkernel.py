@@ -2,8 +2,8 @@
 
 A block is a few rows by a few vectors of outputs: for each input, one number of each row is spread
 over a vector and multiplied into the block. Its sums start from the addends and are written once.
-Blocks are as even as the tile allows, so that no thin block is left over at the end. All that is
-read lies in the caches, so that memory has time for what others ask (`fetching.py`).
+Blocks are as even as the tile allows, so that no thin block is left over at the end. What
+is read lies in the caches as a rule, so that memory has time for what others need (`fetching.py`).
 """
 
 import dataclasses

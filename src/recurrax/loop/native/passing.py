@@ -76,9 +76,9 @@ class PassingCode(TileCode):
         first = self.num_arguments + self.step.num_carry
         return number - sum(first + k < number for k in self.windows.hidden)
 
-    def product_at(self, b: Builder, buffers: Register, product: Gathered | Multiplied) -> Register:
-        """Where the result of a product lies."""
-        return load_pointer(b, buffers, self._shifted(product.result))
+    def result_at(self, b: Builder, buffers: Register, number: int) -> Register:
+        """Where the result of this number lies, the loop's or a product's."""
+        return load_pointer(b, buffers, self._shifted(number))
 
     def parts_bytes(self, tiles: int) -> int:
         return (tiles - 1) * self._part_bytes
@@ -92,7 +92,7 @@ class PassingCode(TileCode):
         found, start = [], self.weights.bytes
         for product, code in self.gathers:
             own = at(b, packed, i8, first, start)
-            found.append(b.select(is_first, self.product_at(b, buffers, product), own))
+            found.append(b.select(is_first, self.result_at(b, buffers, product.result), own))
             start += code.result_bytes
         return found
 
@@ -102,7 +102,7 @@ class PassingCode(TileCode):
         def one(ticket: Register, _) -> None:
             parts = self.parts(b, buffers, packed, ticket)
             for (product, code), part in zip(self.gathers, parts, strict=True):
-                code.add(b, self.product_at(b, buffers, product), part)
+                code.add(b, self.result_at(b, buffers, product.result), part)
 
         loop(b, 1, tiles, 1, [], one)
 
@@ -116,12 +116,10 @@ class PassingTile(Tile):
         self._windows = windows = code.windows
         step = self.step
         self._first_x, self._first_y = step.num_consts + step.num_carry, step.num_carry
+        self._y_buffer = code.num_arguments + step.num_carry  # the first y's number
         self._arguments: dict[int, Window] = {}
         self._xs = [self._x_window(k, p) for k, p in enumerate(step.inputs[self._first_x :])]
-        self._ys = [
-            self._window(p) if k in windows.hidden or self._lies_by_batch_y(k) else None
-            for k, p in enumerate(step.outputs[self._first_y :])
-        ]
+        self._ys = [self._y_window(k, p) for k, p in enumerate(step.outputs[self._first_y :])]
         self._read_again: dict[int, Window] = {}
         self._made: list[tuple[Multiplied, Window]] = []
         for product in windows.trailing:
@@ -136,9 +134,6 @@ class PassingTile(Tile):
         sizes = [c.scratch_bytes for n in self._contractions.values() for c, _ in n]
         self._contracting_at = self.take(max(sizes, default=0))
 
-    def _lies_by_batch_y(self, k: int) -> bool:
-        return self._windows.lies_by_batch(self._code.num_arguments + self._first_y + k)
-
     def _window(self, place: Place) -> Window:
         size = self._windows.steps * self.rows * place.width * memory.size(place.dtype)
         return Window(self.take(size), place, self.rows)
@@ -151,6 +146,10 @@ class PassingTile(Tile):
             self._arguments[source.argument] = self._window(source.place)
         return self._arguments[source.argument] if source.weight is None else self._window(place)
 
+    def _y_window(self, k: int, place: Place) -> Window | None:
+        swapped = self._windows.lies_by_batch(self._y_buffer + k)
+        return self._window(place) if swapped or k in self._windows.hidden else None
+
     def _window_of(self, stack: int, width: int, kind: str) -> Window:
         """The window through which a product reads a stack."""
         passing = self._passing(stack)
@@ -162,12 +161,15 @@ class PassingTile(Tile):
 
     def _passing(self, stack: int) -> Window | None:
         """The window of an argument or a y that the loop itself lets pass."""
-        y = stack - self._code.num_arguments - self._first_y
+        y = stack - self._y_buffer
         return self._ys[y] if y >= 0 else self._arguments.get(stack)
 
-    def _array(self, stack: int) -> Register:
-        result = stack - self._code.num_arguments
-        return self.inputs[stack] if result < 0 else self.outputs[result]
+    def _array(self, number: int) -> Register:
+        """Where an argument or a result of the loop lies, or that of a product."""
+        result = number - self._code.num_arguments
+        if result >= len(self.outputs):
+            return self._code.result_at(self.b, self.buffers, number)
+        return self.inputs[number] if result < 0 else self.outputs[result]
 
     def _contract(self, steps: int) -> list[tuple[Contraction, list[int]]]:
         """The contractions of so many steps, and which gathers they are: one for each D."""
@@ -204,7 +206,8 @@ class PassingTile(Tile):
         left = b.sub(self.length, first)
         count = b.select(b.icmp_signed("<", left, most), left, most)
 
-        def move(window: Window, number: int, array: Register, *, inwards: bool) -> None:
+        def move(window: Window, number: int, *, inwards: bool) -> None:
+            array = self._array(number)
             by_batch = self._windows.lies_by_batch(number)
 
             def row_at(r: Register, s: Register) -> Register:
@@ -218,23 +221,21 @@ class PassingTile(Tile):
             return self.one_step(b.add(first, k), carried)
 
         for argument, window in self._arguments.items():
-            move(window, argument, self.inputs[argument], inwards=True)
+            move(window, argument, inwards=True)
         for source, window in zip(self._windows.sources, self._xs, strict=True):
             if source is not None and source.weight is not None:
                 assert window is not None
                 self._multiply(source.weight, self._arguments[source.argument], window, count)
         carried = loop(b, 0, count, 1, carried, step)
-        first_y = self._code.num_arguments + self._first_y
         for k, window in enumerate(self._ys):
             if window is not None and k not in self._windows.hidden:
-                move(window, first_y + k, self._array(first_y + k), inwards=False)
+                move(window, self._y_buffer + k, inwards=False)
         for stack, window in self._read_again.items():
-            move(window, stack, self._array(stack), inwards=True)
+            move(window, stack, inwards=True)
         for product, window in self._made:
             source = self._window_of(product.left, product.weight.inputs, product.kind)
             self._multiply(product.weight, source, window, count)
-            array = self._code.product_at(b, self.buffers, product)
-            move(window, product.result, array, inwards=False)
+            move(window, product.result, inwards=False)
         if self._code.gathers:
             self._by_size(count, lambda k, steps: self._add(b.add(first, k), k, steps))
         return carried

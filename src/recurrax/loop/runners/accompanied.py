@@ -179,7 +179,9 @@ def _with_windows(known: _Known, target: Target, rows: int) -> Accompanied | Non
             return None
     # Windows of swapped arrays may be too many, where others are not.
     swapped = known.swapped()
-    windows = _windows(known, target, rows, swapped) or _windows(known, target, rows, set())
+    windows = _windows(known, target, rows, swapped)
+    if windows is None and swapped:
+        windows = _windows(known, target, rows, set())
     if windows is None:
         return None
     seen = [k for k in range(len(known.shapes)) if k - m not in products.hidden]
