@@ -99,12 +99,14 @@ class Multiplied:
 class Products:
     """The products before a loop and after it, and the other arrays that they read.
 
-    Of the loop's ys, nobody but those products reads the `hidden`. The stacks `swapped`, trailers
-    counted after the others, lie as (batch, time, ...) where they come from or go to.
+    Of the loop's ys, nobody but those products reads the `hidden`; of what leads it, others read
+    the leaders `seen`. The stacks `swapped`, trailers counted after the others, lie as
+    (batch, time, ...) where they come from or go to.
     """
 
     others: Sequence[Array]
     leaders: Sequence[Multiplied] = ()
     trailers: Sequence[Gathered | Multiplied] = ()
     hidden: tuple[int, ...] = ()
+    seen: tuple[int, ...] = ()
     swapped: tuple[int, ...] = ()

@@ -6,6 +6,7 @@ the backward loop runs.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,11 +37,16 @@ def run(
     xs: Sequence[Array],
     weights: Sequence[Array],
     feds: Sequence[Fed],
+    seen: tuple[int, ...] = (),
     **how: Any,
-) -> tuple[list[Array], list[Array]]:
-    """`loop` over `xs`, of which those of `feds` are first multiplied with a weight each."""
+) -> tuple[list[Array], list[Array], list[Array]]:
+    """`loop` over `xs`, of which those of `feds` are first multiplied with a weight each.
+
+    Returns:
+        The last carry, the ys, and the products of the feds `seen`.
+    """
     if not feds or body.jaxpr.effects:
-        return _after_products(body, consts, carry, xs, weights, feds, **how)
+        return _after_products(body, consts, carry, xs, weights, feds, seen, **how)
     outputs = fed_loop_p.bind(
         *consts,
         *carry,
@@ -50,9 +56,11 @@ def run(
         num_consts=body.num_consts,
         num_carry=body.num_carry,
         feds=tuple(feds),
+        seen=seen,
         **how,
     )
-    return outputs[: body.num_carry], outputs[body.num_carry :]
+    m, n = body.num_carry, body.num_carry + body.num_ys
+    return outputs[:m], outputs[m:n], outputs[n:]
 
 
 def _after_products(
@@ -62,13 +70,15 @@ def _after_products(
     xs: Sequence[Array],
     weights: Sequence[Array],
     feds: Sequence[Fed],
+    seen: Sequence[int],
     *,
     swapped: tuple[int, ...],
     **how: Any,
-) -> tuple[list[Array], list[Array]]:
+) -> tuple[list[Array], list[Array], list[Array]]:
     """The products, and then the loop."""
     made = multiplied(xs, weights, feds, how["runner"])
-    return loop(body, consts, carry, made, swapped=apart_from(swapped, feds), **how)
+    last, ys = loop(body, consts, carry, made, swapped=apart_from(swapped, feds), **how)
+    return last, ys, [made[feds[k].x] for k in seen]
 
 
 def apart_from(swapped: tuple[int, ...], feds: Sequence[Fed]) -> tuple[int, ...]:
@@ -135,19 +145,43 @@ def _apart(
     """A loop after those of its products that are not reached."""
     how = dict(eqn.params)
     body = Body(how.pop("jaxpr"), how.pop("num_consts"), how.pop("num_carry"))
-    feds = how.pop("feds")
+    feds, seen = how.pop("feds"), how.pop("seen")
     *_, x_atoms, weight_atoms = body.shared_out(eqn.invars)
     consts, carry, xs, weights = body.shared_out(operands)
     still = [not is_reached([x_atoms[f.x], w]) for f, w in zip(feds, weight_atoms, strict=True)]
-    xs, weights, feds = partly_multiplied(xs, weights, feds, still, how["runner"])
-    last, ys = run(body, consts, carry, xs, weights, feds, **how)
-    return [*last, *ys]
+    return _some_before(still, body, consts, carry, xs, weights, feds, seen, **how)
 
 
-def _in_parts(*args, jaxpr, num_consts, num_carry, feds, **how) -> list[Array]:
+def _some_before(
+    early: Sequence[bool],
+    body: Body,
+    consts: Sequence[Array],
+    carry: Sequence[Array],
+    xs: Sequence[Array],
+    weights: Sequence[Array],
+    feds: Sequence[Fed],
+    seen: Sequence[int],
+    *,
+    swapped: tuple[int, ...],
+    **how: Any,
+) -> list[Array]:
+    """All results, with the products that are `early` made apart from the loop."""
+    swapped = apart_from(swapped, list(itertools.compress(feds, early)))
+    made, weights, late = partly_multiplied(xs, weights, feds, early, how["runner"])
+    late_seen = [k for k in seen if not early[k]]
+    again = tuple(late.index(feds[k]) for k in late_seen)
+    last, ys, found = run(body, consts, carry, made, weights, late, again, swapped=swapped, **how)
+    by_fed = dict(zip(late_seen, found, strict=True))
+    return [*last, *ys, *(made[feds[k].x] if early[k] else by_fed[k] for k in seen)]
+
+
+def _in_parts(*args, jaxpr, num_consts, num_carry, feds, seen, **how) -> list[Array]:
     body = Body(jaxpr, num_consts, num_carry)
     consts, carry, xs, weights = body.shared_out(args)
-    last, ys = _after_products(body, consts, carry, xs, weights, feds, **how)
+    if seen:  # the others may still be held together with the loop
+        early = [k in seen for k in range(len(feds))]
+        return _some_before(early, body, consts, carry, xs, weights, feds, seen, **how)
+    last, ys, _ = _after_products(body, consts, carry, xs, weights, feds, seen, **how)
     return [*last, *ys]
 
 
@@ -158,28 +192,30 @@ def leaders(body: Body, feds: Sequence[Fed]) -> list[Multiplied]:
 
 
 def _at_once(
-    *args, jaxpr, num_consts, num_carry, feds, length, reverse, unroll, runner, swapped
+    *args, jaxpr, num_consts, num_carry, feds, seen, length, reverse, unroll, runner, swapped
 ) -> list[Array] | None:
     del unroll
     body = Body(jaxpr, num_consts, num_carry)
     consts, carry, xs, weights = body.shared_out(args)
     where = {"length": length, "reverse": reverse, "runner": runner}
-    products = Products(weights, leaders=leaders(body, feds), swapped=swapped)
+    products = Products(weights, leaders=leaders(body, feds), seen=seen, swapped=swapped)
     return plan.run_accompanied(body, consts, carry, xs, products, **where)
 
 
-def _abstract_eval(*_, jaxpr, num_carry, length, **params):
+def _abstract_eval(*_, jaxpr, num_consts, num_carry, feds, seen, length, **params):
     del params
     avals = [jaxprs.strong(a) for a in jaxpr.out_avals]
-    return [*avals[:num_carry], *jaxprs.stacked(avals[num_carry:], length)]
+    made = [jaxprs.strong(jaxpr.in_avals[num_consts + num_carry + feds[k].x]) for k in seen]
+    return [*avals[:num_carry], *jaxprs.stacked([*avals[num_carry:], *made], length)]
 
 
-def _batched(given, *, jaxpr, num_consts, num_carry, feds, **params):
+def _batched(given, *, jaxpr, num_consts, num_carry, feds, seen, **params):
     del params
     marks, by_weight = list(given[: len(jaxpr.in_avals)]), given[len(jaxpr.in_avals) :]
     for fed, mark in zip(feds, by_weight, strict=True):
         marks[num_consts + num_carry + fed.x] |= mark
-    return depends(jaxpr.jaxpr, marks, num_consts, num_carry)[1]
+    made = [marks[num_consts + num_carry + feds[k].x] for k in seen]
+    return [*depends(jaxpr.jaxpr, marks, num_consts, num_carry)[1], *made]
 
 
 fed_loop_p = together.primitive("fed_loop", _in_parts, _at_once, _abstract_eval, _batched)

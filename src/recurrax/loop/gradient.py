@@ -111,7 +111,13 @@ def _jvp(primals, tangents, *, jaxpr, num_consts, num_carry, **how):
     return outputs, _tangents(outputs, [*read, *moving], derivative=d, feedings=(), **how)
 
 
-def _fed_jvp(primals, tangents, *, jaxpr, num_consts, num_carry, feds, **how):
+_fed_by_parts = ad.primitive_jvps[fed_loop_p]
+
+
+def _fed_jvp(primals, tangents, *, jaxpr, num_consts, num_carry, feds, seen, **how):
+    if seen:  # a forward loop differentiated once more
+        held = {"jaxpr": jaxpr, "num_consts": num_consts, "num_carry": num_carry}
+        return _fed_by_parts(primals, tangents, **held, feds=feds, seen=seen, **how)
     body = Body(jaxpr, num_consts, num_carry)
     n, end = num_consts + num_carry, len(jaxpr.in_avals)
     weights = primals[end:]
@@ -150,16 +156,14 @@ def _forward(
     d = derivative(body, wanted)
     jaxpr = d.joint.step.jaxpr
     m, n = body.num_consts, body.first_x
-    # What the backward pass reads must be there as an array of its own.
-    read_again = [jaxpr.jaxpr.invars[n + f.x] in d.stacks for f in feds]
-    early = [f for f, is_early in zip(feds, read_again, strict=True) if is_early]
-    given = primals[n:], weights, feds
-    xs, weights, feds = fed.partly_multiplied(*given, read_again, how["runner"])
-    how = how | {"swapped": fed.apart_from(how["swapped"], early)}
-    carry, ys = fed.run(d.forward, primals[:m], primals[m:n], xs, weights, feds, **how)
+    x_vars = jaxpr.jaxpr.invars[n:]
+    again = tuple(k for k, f in enumerate(feds) if x_vars[f.x] in d.stacks)
+    given = primals[:m], primals[m:n], primals[n:], weights, feds
+    carry, ys, made = fed.run(d.forward, *given, again, **how)
     y_vars = [*jaxpr.jaxpr.outvars[body.num_carry :], *d.extras]
     stacked = {v: y for v, y in zip(y_vars, ys, strict=True) if not isinstance(v, Literal)}
-    stacked.update(zip(jaxpr.jaxpr.invars[n:], xs, strict=True))
+    stacked.update(zip(x_vars, primals[n:], strict=True))
+    stacked.update((x_vars[feds[k].x], product) for k, product in zip(again, made, strict=True))
     read = [*(primals[i] for i in d.consts), *(stacked[v] for v in d.stacks)]
     return [*carry, *ys[: body.num_ys]], d, read
 

@@ -304,7 +304,7 @@ def run(
     env = begun(parts, consts, carry, xs)
     _over_time(parts, parts.ahead, env, runner)
     feeds = [(k, parts.feeds[v]) for k, v in enumerate(parts.core_xs) if v in parts.feeds]
-    last, ys = fed.run(
+    last, ys, _ = fed.run(
         parts.core,
         [env[v] for v in parts.core_consts],
         [carry[i] for i in parts.core_carry],

@@ -206,7 +206,7 @@ class Loops:
         body = plan.plain(Body(params["jaxpr"], m, params["num_carry"]))
         end = n + body.num_xs
         leaders = fed.leaders(body, params.get("feds", ()))
-        more = {k: params[k] for k in ("trailers", "hidden") if k in params}
+        more = {k: params[k] for k in ("trailers", "hidden", "seen") if k in params}
         products = Products(args[end:], leaders, swapped=params["swapped"], **more)
         step, threads, target = native._lowered(body), self.threads, self.target
         how = {"reverse": params["reverse"], "length": params["length"]}

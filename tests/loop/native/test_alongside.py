@@ -131,6 +131,13 @@ def test_a_loop_has_company_if_it_is_long_and_leaves_a_thread_free(
     assert [bool(f and f.company) for f in found] == [taken, taken]
 
 
+def test_a_product_that_is_read_again_is_made_alongside_all_the_same(monkeypatch):
+    found = company_found(monkeypatch)
+    lowered = jax.jit(gradient_of(both_ways, False)).lower(*arguments("both ways", 50))
+    assert [len(f.company.leading) for f in found] == [2, 0]
+    assert lowered.as_text().count("custom_call @recurrax") == 2
+
+
 def test_the_gradients_are_those_of_lax_scan():
     args = arguments("lstm", 70)
     args64 = jax.tree.map(lambda a: np.asarray(a, np.float64), args)
@@ -145,20 +152,24 @@ def test_the_gradients_are_those_of_lax_scan():
     assert_same(jax.jit(gradient_of(lstm, False))(*args), exact, 4e-6)
 
 
-def test_second_derivatives_and_batches_of_gradients():
-    def of_bias(scan):
-        def loss(bias, xs):
-            w = weights() | {"bias": bias}
-            (last, _), _ = scan(lstm(w), (jnp.zeros((1, UNITS)),) * 2, xs)
-            return jnp.sin(last).sum()
+@pytest.mark.parametrize(("case", "name"), [("lstm", "bias"), ("both ways", "in")])
+def test_second_derivatives_and_batches_of_gradients(case, name):
+    cell, made, carries = CASES[case]
+    zeros = (jnp.zeros((1, UNITS)),) * carries
 
-        def twice(bias, xs):
-            return jax.grad(lambda b: jnp.sum(jax.grad(loss)(b, xs) ** 2))(bias)
+    def of_weight(scan):
+        def loss(weight, xs):
+            init = zeros if carries > 1 else zeros[0]
+            last, _ = scan(cell(made() | {name: weight}), init, xs)
+            return jnp.sin(jax.tree.leaves(last)[0]).sum()
+
+        def twice(weight, xs):
+            return jax.grad(lambda b: jnp.sum(jax.grad(loss)(b, xs) ** 2))(weight)
 
         return jax.jit(jax.vmap(twice, in_axes=(None, 0)))
 
-    bias, xs = weights()["bias"], draw(4, 3, 33, 1, FEATURES)
-    assert_same(of_bias(recurrax.scan)(bias, xs), of_bias(jax.lax.scan)(bias, xs), 2e-5)
+    weight, xs = made()[name], draw(4, 3, 33, 1, FEATURES)
+    assert_same(of_weight(recurrax.scan)(weight, xs), of_weight(jax.lax.scan)(weight, xs), 2e-5)
 
 
 @pytest.mark.parametrize("times", [40, pytest.param(1000, marks=pytest.mark.long)])

@@ -27,9 +27,9 @@ KINDS = {"float32": "f32", "float64": "f64"}
 class Accompanied:
     """A kernel that makes all of it: how it is told so, and the results that it has.
 
-    Those with the numbers `returned` are the loop's (but for hidden ones), and what trails it. Some
-    arguments and results are `swapped`, (batch, time, ...): where they come from or go to they lie
-    so, and XLA sees that one transpose undoes the other.
+    Those with the numbers `returned` are the loop's (but for hidden ones), the leaders that are
+    seen, and what trails it. Some arguments and results are `swapped`, (batch, time, ...): where
+    they come from or go to they lie so, and XLA sees that one transpose undoes the other.
     """
 
     company: jobs.Company | None
@@ -165,6 +165,7 @@ def _with_company(known: _Known, reverse: bool) -> Accompanied | None:
     first = len(known.shapes)
     hidden = {known.body.num_carry + k for k in known.products.hidden}
     returned = [k for k in range(first) if k not in hidden]
+    returned += [first + k for k in known.products.seen]
     returned += range(first + len(leaders), len(shapes))
     return Accompanied(company, None, shapes, returned)
 
@@ -172,6 +173,8 @@ def _with_company(known: _Known, reverse: bool) -> Accompanied | None:
 def _with_windows(known: _Known, target: Target, rows: int) -> Accompanied | None:
     """By each tile itself, of its own rows."""
     step, products, m = known.step, known.products, known.body.num_carry
+    if products.seen:
+        return None
     places = [*step.inputs[known.body.first_x :], *step.outputs[m:]]
     read = {k for p in products.trailers for k in _read(p)} | {p.left for p in products.leaders}
     for k in read & set(range(len(places))):
