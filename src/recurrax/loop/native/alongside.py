@@ -11,12 +11,11 @@ from collections.abc import Callable
 
 import llvmlite.ir as ir
 
-from recurrax.loop.native.apart import let_others_run
+from recurrax.loop.native.apart import let_others_run, pause
 from recurrax.loop.native.emit import (
     Builder,
     Register,
     at,
-    declared,
     function,
     i1,
     i8,
@@ -28,6 +27,7 @@ from recurrax.loop.native.emit import (
     void,
 )
 from recurrax.loop.native.memory import LINE
+from recurrax.loop.native.pairing import has_half
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.work import (
     BUFFERS,
@@ -36,6 +36,7 @@ from recurrax.loop.native.work import (
     LEAD,
     LEADER,
     LENGTH,
+    NEVER,
     PROGRESS,
     WORK,
     Field,
@@ -60,7 +61,7 @@ def wait_until(b: Builder, target: Target, condition: Callable[[], Register]) ->
     turns.add_incoming(integer(0), before)
     b.cbranch(condition(), done, again)
     b.position_at_end(again)
-    _pause(b, target)
+    pause(b, target)
     following = b.add(turns, integer(1))
     turns.add_incoming(following, again)
     b.cbranch(b.icmp_signed("<", following, integer(_SPINS_BEFORE_YIELD)), look, rest)
@@ -71,22 +72,17 @@ def wait_until(b: Builder, target: Target, condition: Callable[[], Register]) ->
     b.position_at_end(done)
 
 
-def _pause(b: Builder, target: Target) -> None:
-    """Let the processor know that this thread waits."""
-    if target.is_x86:
-        b.call(declared(b.module, "llvm.x86.sse2.pause", void, []), [])
-
-
 def job_at(b: Builder, block: Register, work: Register, k: Register) -> Register:
     """The counters of job `k`."""
     return at(b, block, i8, b.mul(k, integer(LINE)), word(b, work, Field.JOBS_AT))
 
 
-def emit_company(module: ir.Module, target: Target) -> ir.Function:
+def emit_company(module: ir.Module, target: Target, serve: ir.Function) -> ir.Function:
     """`void company(block, scratch, stays)`: do windows until all jobs and the tile are done.
 
-    Who does not stay leaves also where there has been nothing to do for long. The module gets a
-    public function besides, `LEADER`.
+    Where there is no window to do, `serve` (`pairing.py`) until there is. Who does not stay leaves
+    also where there has been nothing to do for long. The module gets a public function besides,
+    `LEADER`.
     """
     take = _emit_take(module)
     _emit_leader(module, take, target)
@@ -109,7 +105,7 @@ def emit_company(module: ir.Module, target: Target) -> ir.Function:
 
     def one(i: Register, so_far: list[Register]) -> list[Register]:
         """Do a window of the `i`th job to look at, unless one of another has been done."""
-        left, taken = so_far
+        left, taken, next_end = so_far
         # Caller and helper look from either end: a result stays with who began it.
         k = b.select(stays, b.sub(b.sub(jobs, integer(1)), i), i)
         ready = b.select(b.icmp_signed("<", k, leading), steps, behind)
@@ -117,27 +113,32 @@ def emit_company(module: ir.Module, target: Target) -> ir.Function:
         taken = b.add(taken, b.call(take, [block, scratch, k, ready]))
         counters = job_at(b, block, work, k)
         seen = b.load_atomic(at(b, counters, i8, NEXT), "acquire", 8, typ=i64)
-        return [b.add(left, b.sub(steps, _bound(b, work, seen))), taken]
+        left = b.add(left, b.sub(steps, _bound(b, work, seen)))
+        window_end = _bound(b, work, b.add(seen, integer(1)))
+        is_sooner = b.icmp_signed("<", window_end, next_end)
+        return [left, taken, b.select(is_sooner, window_end, next_end)]
 
-    left, taken = loop(b, 0, jobs, 1, [integer(0), integer(0)], one)
+    nothing = integer(0)
+    left, taken, next_end = loop(b, 0, jobs, 1, [nothing, nothing, integer(NEVER)], one)
     all_done = b.and_(finished, b.icmp_signed("==", left, integer(0)))
     b.cbranch(all_done, leave, busy)
     b.position_at_end(busy)
     b.cbranch(b.icmp_signed(">", taken, integer(0)), look, idle)
     b.position_at_end(idle)
-    _pause(b, target)
-    turn = b.add(turns, integer(1))
+    with b.if_then(has_half(b, work)):
+        b.call(serve, [block, next_end])
+    pause(b, target)
+    turn, waited = b.add(turns, integer(1)), b.block
     b.cbranch(b.icmp_signed("<", turn, integer(_SPINS_BEFORE_YIELD)), look, rest)
     b.position_at_end(rest)
     let_others_run(b)
     another = b.add(yields, integer(1))
     patient = b.icmp_signed("<", another, integer(_YIELDS_BEFORE_LEAVING))
     b.cbranch(b.or_(stays, patient), look, leave)
-    nothing = integer(0)
     for before, spun, yielded in (
         (entry, nothing, nothing),
         (busy, nothing, nothing),
-        (idle, turn, yields),
+        (waited, turn, yields),
         (rest, nothing, another),
     ):
         turns.add_incoming(spun, before)
@@ -200,6 +201,7 @@ def _emit_leader(module: ir.Module, take: ir.Function, target: Target) -> None:
 
         def is_made() -> Register:
             with b.if_then(b.not_(is_there())):
+                let_others_run(b)  # a helper may wait for this very processor
                 b.call(take, [block, scratch, k, steps])
             return is_there()
 

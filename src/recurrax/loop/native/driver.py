@@ -40,8 +40,10 @@ from recurrax.loop.native.emit import (
     void,
 )
 from recurrax.loop.native.ffi import Frame, emit_metadata_answer
+from recurrax.loop.native.pairing import emit_meeting, emit_serve, has_half
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.work import (
+    ANSWER,
     BUFFERS,
     DONE,
     DRIVE,
@@ -49,6 +51,8 @@ from recurrax.loop.native.work import (
     GROWN_AT,
     HUGE_PAGE,
     LENGTH,
+    NEVER,
+    POSTED,
     PREPARE,
     PROCESSOR,
     PROGRESS,
@@ -67,7 +71,9 @@ _MADV_HUGEPAGE = 14
 def build_driver(target: Target) -> ir.Module:
     """`XLA_FFI_Error* recurrax_drive(XLA_FFI_CallFrame*, work)`, alone in a module."""
     module = Module("driver", target)
-    labour = _emit_labour(module, emit_company(module, target))
+    emit_meeting(module, target)
+    serve = emit_serve(module, target)
+    labour = _emit_labour(module, emit_company(module, target, serve), serve)
     release = _emit_release(module)
     task, b = function(module, "task", void, [pointer])
     _leave_caller(b, task.args[0])
@@ -97,7 +103,8 @@ def build_driver(target: Target) -> ir.Module:
     with b.if_then(b.icmp_signed(">", workers, integer(1))):
         note_processor(b, block, PROCESSOR)
         loop(b, 0, b.sub(workers, integer(1)), 1, [], lambda _k, _: ask())
-        with b.if_then(b.icmp_signed(">", tiles, integer(1))):
+        is_alone = b.icmp_signed("==", word(b, work, Field.JOBS), integer(0))
+        with b.if_then(b.or_(b.icmp_signed(">", tiles, integer(1)), is_alone)):
             let_others_run(b)
     b.call(labour, [block, i1(True)])
     finished = at(b, block, i8, DONE)
@@ -120,7 +127,7 @@ def _leave_caller(b: Builder, block: Register) -> None:
     ticket = b.load_atomic(at(b, block, i8, _TICKET), "monotonic", 8, typ=i64)
     has_tile = b.icmp_signed("<", ticket, word(b, work, Field.TILES))
     has_job = b.icmp_signed(">", word(b, work, Field.JOBS), integer(0))
-    with b.if_then(b.or_(has_tile, has_job)):
+    with b.if_then(b.or_(has_tile, b.or_(has_job, has_half(b, work)))):
         move_apart(b, block, PROCESSOR)
 
 
@@ -157,7 +164,7 @@ def _take_block(b: Builder, frame: Frame, request, work) -> Register:
 def _fill_in(b: Builder, frame: Frame, block: Register, work: Register) -> None:
     store_field(b, block, WORK, work)
     store_field(b, block, _REFERENCES, word(b, work, Field.WORKERS))
-    for counter in (_TICKET, DONE, _WORKERS, PROGRESS):
+    for counter in (_TICKET, DONE, _WORKERS, PROGRESS, POSTED, ANSWER):
         store_field(b, block, counter, integer(0))
 
     def start(k: Register) -> None:
@@ -213,8 +220,8 @@ def _ask_for_huge_pages(b: Builder, data: Register, size: Register) -> None:
         b.call(advise, [b.inttoptr(start, pointer), b.sub(stop, start), i32(_MADV_HUGEPAGE)])
 
 
-def _emit_labour(module: ir.Module, company: ir.Function) -> ir.Function:
-    """`void labour(block, stays)`: run tiles until no ticket is left, and then jobs."""
+def _emit_labour(module: ir.Module, company: ir.Function, serve: ir.Function) -> ir.Function:
+    """`void labour(block, stays)`: run tiles until no ticket is left, and then keep company."""
     made, b = function(module, "labour", void, [pointer, i1])
     block = made.args[0]
     work = load_field(b, block, WORK, pointer)
@@ -242,8 +249,11 @@ def _emit_labour(module: ir.Module, company: ir.Function) -> ir.Function:
         mine.add_incoming(following, b.block)
         b.cbranch(b.icmp_signed("<", following, tiles), head, done)
         b.position_at_end(done)
-    with b.if_then(b.icmp_signed(">", word(b, work, Field.JOBS), integer(0))):
-        b.call(company, [block, scratch, made.args[1]])
+    with b.if_else(b.icmp_signed(">", word(b, work, Field.JOBS), integer(0))) as (jobs, none):
+        with jobs:
+            b.call(company, [block, scratch, made.args[1]])
+        with none, b.if_then(has_half(b, work)):
+            b.call(serve, [block, integer(NEVER)])
     b.ret_void()
     return made
 

@@ -127,6 +127,14 @@ def store_field(b: Builder, base: Register, offset: int, value: Register) -> Non
     b.store(value, at(b, base, i8, offset))
 
 
+def store_release(b: Builder, value: Register, address: Register) -> None:
+    """Store a number for another thread, which then also sees all that was written before."""
+    # llvmlite's own `store_atomic` wants pointers that tell their type, which it no longer has.
+    plain, size = b.store(value, address), value.type.width // 8
+    atomic = ir.instructions.StoreAtomicInstr(b.block, value, address, "release", size)
+    b.block.replace(plain, atomic)
+
+
 def loop(
     b: Builder,
     start: int | Register,

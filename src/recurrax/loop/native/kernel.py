@@ -20,12 +20,13 @@ from recurrax.loop.native.emit import Builder, Module, Register, at, i8, integer
 from recurrax.loop.native.jobs import Company, CompanyCode
 from recurrax.loop.native.lower import Step
 from recurrax.loop.native.microkernel import block_for, widest
+from recurrax.loop.native.paired import PairedCode, pays, shared_products
 from recurrax.loop.native.passing import PassingCode
 from recurrax.loop.native.schedule import Schedule
 from recurrax.loop.native.target import Target, host, initialise
 from recurrax.loop.native.tile import TileCode
 from recurrax.loop.native.windows import Windows
-from recurrax.loop.native.work import DRIVER, HANDLER, LEADER, Work, emit_handler, share
+from recurrax.loop.native.work import DRIVER, HANDLER, LEADER, MEETING, Work, emit_handler, share
 
 LARGEST_TILE = 32
 _SHORT = 16  # rows in all steps together; found by measurement, for 64 to 512 units
@@ -122,7 +123,7 @@ def _driver() -> llvm.ExecutionEngine:
     """The driver, from the disk or made new; kernels linked from now on find it."""
     target = host()
     engine = _made(fingerprint(DRIVER, target), target, lambda: build_driver(target), DRIVER)
-    for name in (DRIVER, LEADER):
+    for name in (DRIVER, LEADER, MEETING):
         llvm.add_symbol(name, engine.get_function_address(name))
     return engine
 
@@ -143,6 +144,17 @@ def scheduled(step: Step, target: Target) -> Schedule:
 def is_short(step: Step, length: int) -> bool:
     """Whether packing the weights would take longer than the steps themselves."""
     return length * step.rows <= _SHORT
+
+
+def is_paired(
+    step: Step, target: Target, length: int, threads: int, company: Company | None = None
+) -> bool:
+    """Whether two threads share the products of a loop over one row."""
+    if step.rows > 1 or threads == 1:
+        return False
+    schedule = scheduled(step, target)
+    # Who keeps company has been woken anyway.
+    return bool(shared_products(schedule)) if company else pays(schedule, length)
 
 
 def tile_rows(step: Step, target: Target, threads: int) -> int:
@@ -166,7 +178,9 @@ def build_loop(
     in_place = sys.maxsize if is_short(step, length) else _IN_ORDER if rows == 1 else 0
     panels = widest(target.registers, rows)
     if windows is None:
-        code = TileCode(module, schedule, target, reverse, panels, in_place, company)
+        paired = is_paired(step, target, length, threads, company)
+        made = PairedCode if paired else TileCode
+        code = made(module, schedule, target, reverse, panels, in_place, company)
     else:
         code = PassingCode(module, schedule, target, reverse, rows, in_place, windows)
     beside = CompanyCode(module, company, target) if company else None
@@ -215,6 +229,7 @@ def build_loop(
         grown_results=tuple(_grown(step, results)),
         finish=finish,
         jobs=beside.jobs(code.weights.bytes) if beside else None,
+        half=code.half if isinstance(code, PairedCode) else None,
     )
     emit_handler(module, work)
     return module

@@ -1,6 +1,6 @@
 """The function that owns a tile of rows and runs all steps for it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import llvmlite.ir as ir
 
@@ -73,7 +73,10 @@ class TileCode:
         self.carries_in_place = carries_in_place(schedule)
         self._products: dict[Shape, ir.Function] = {}
         for product in schedule.products:
-            self.weights.add(product.weight, product.result.kind)
+            self.add_weight(product)
+
+    def add_weight(self, product: Product) -> None:
+        self.weights.add(product.weight, product.result.kind)
 
     def emit(self, rows: int) -> ir.Function:
         """`void tile(buffers, scratch, packed, first_row, length)` for `rows` rows."""
@@ -89,6 +92,19 @@ class TileCode:
     def buffer(self, result: int) -> int | None:
         """The number of the buffer of a result of the step, if it has one."""
         return self.num_arguments + result
+
+    def panels(
+        self,
+        b: Builder,
+        whole: Callable[[int], Register],
+        packed: Register,
+        weight: Weight,
+        kind: str,
+    ) -> Register:
+        """Where a weight's panels begin, `whole(k)` being where argument `k` does."""
+        if self.weights.stays(weight, kind):
+            return at(b, whole(weight.index), memory.stored_type(weight.dtype), weight.offset)
+        return at(b, packed, i8, self.weights.packed[weight, kind].offset)
 
     def product(self, shape: Shape) -> ir.Function:
         if shape not in self._products:
@@ -188,9 +204,7 @@ class Tile:
         return self.b.sub(self.b.sub(self.length, integer(1)), i) if self.code.reverse else i
 
     def panels(self, weight: Weight, kind: str) -> Register:
-        if self.code.weights.stays(weight, kind):
-            return self._within(self.inputs[weight.index], weight.dtype, integer(weight.offset))
-        return at(self.b, self.packed, i8, self.code.weights.packed[weight, kind].offset)
+        return self.code.panels(self.b, self.inputs.__getitem__, self.packed, weight, kind)
 
     def _one_step(self) -> None:
         b, schedule = self.b, self.schedule
@@ -214,7 +228,7 @@ class Tile:
                 loop(b, 0, self.rows, 1, [], row)
             for product in schedule.products:
                 if product.level == level + 1:
-                    self._product(product, ahead if product is asking else [])
+                    self.multiply(product, ahead if product is asking else [])
 
     def _ahead(self) -> list[Stretch]:
         """What to ask for: what lies in windows is there."""
@@ -310,8 +324,8 @@ class Tile:
             fetched=fetched,
         )
 
-    def _product(self, product: Product, ahead: Sequence[Stretch]) -> None:
-        """Run a product, which asks for what is needed `ahead`."""
+    def multiply(self, product: Product, ahead: Sequence[Stretch]) -> None:
+        """Make a product, which asks for what is needed `ahead`."""
         b, shape = self.b, self._shape(product, tuple(s.lines(self.rows) for s in ahead))
         panels = self.panels(product.weight, product.result.kind)
         operand, result = self._address(product.operand), self._address(product.result)

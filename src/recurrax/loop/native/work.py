@@ -18,6 +18,7 @@ from recurrax.loop.native.emit import (
     at,
     declared,
     function,
+    i1,
     i8,
     i64,
     integer,
@@ -27,19 +28,23 @@ from recurrax.loop.native.emit import (
 )
 from recurrax.loop.native.memory import LINE, aligned
 
-HANDLER, DRIVER, LEADER = "handler", "recurrax_drive", "recurrax_lead"
+HANDLER, DRIVER = "handler", "recurrax_drive"
+LEADER, MEETING = "recurrax_lead", "recurrax_meet"
 # Of a block: tiles done, the steps of the call, the work, the caller's processor, the steps done by
-# the one tile of a loop with jobs alongside, where the addresses of buffers begin, and what all in
-# it is aligned to.
-DONE, LENGTH, WORK, PROCESSOR, PROGRESS, BUFFERS, ALIGNMENT = 128, 256, 264, 272, 320, 384, LINE
+# the one tile of a loop with jobs alongside, what is posted to its partner and what that answers
+# (`pairing.py`), where the addresses of buffers begin, and what all in it is aligned to.
+DONE, LENGTH, WORK, PROCESSOR, PROGRESS, POSTED, ANSWER = 128, 256, 264, 272, 320, 384, 512
+BUFFERS, ALIGNMENT = 576, LINE
 HUGE_PAGE = 2 << 20
 TICK = 8  # steps: windows of jobs begin and end at its multiples, but for the last
-_NEVER = (1 << 63) - 1
+NEVER = (1 << 63) - 1
 
 PREPARE = ir.FunctionType(void, [pointer] * 2)
 TILE = ir.FunctionType(void, [pointer] * 3 + [i64] * 2)
 JOB = ir.FunctionType(void, [pointer] * 3 + [i64] * 2)
+HALF = ir.FunctionType(void, [pointer] * 2 + [i64] + [pointer] * 2)
 LEAD = ir.FunctionType(void, [pointer] * 2 + [i64])
+MEET = ir.FunctionType(i1, [pointer, i64])
 DRIVE = ir.FunctionType(pointer, [pointer] * 2)
 
 
@@ -51,24 +56,25 @@ class Field(enum.IntEnum):
     TILE = 2
     FINISH = 3  # or null
     JOB = 4  # or null
-    MESSAGE = 5  # said when there is no memory
-    NUM_INPUTS = 6
-    NUM_OUTPUTS = 7
-    TILES = 8
-    JOBS = 9
-    LEADING = 10
-    BOUNDS = 11  # of windows, and a number that no step reaches
-    WORKERS = 12
-    JOBS_AT = 13
-    PACKED_AT = 14
-    SCRATCH_AT = 15
-    SCRATCH_STRIDE = 16
-    BLOCK_BYTES = 17
-    BLOCK_ALIGNMENT = 18
-    LENGTH = 19
-    LENGTH_OF = 20  # an argument, a result (counted after the arguments), or -1
-    LENGTH_AXIS = 21
-    NUM_GROWN = 22
+    HALF = 5  # or null
+    MESSAGE = 6  # said when there is no memory
+    NUM_INPUTS = 7
+    NUM_OUTPUTS = 8
+    TILES = 9
+    JOBS = 10
+    LEADING = 11
+    BOUNDS = 12  # of windows, and a number that no step reaches
+    WORKERS = 13
+    JOBS_AT = 14
+    PACKED_AT = 15
+    SCRATCH_AT = 16
+    SCRATCH_STRIDE = 17
+    BLOCK_BYTES = 18
+    BLOCK_ALIGNMENT = 19
+    LENGTH = 20
+    LENGTH_OF = 21  # an argument, a result (counted after the arguments), or -1
+    LENGTH_AXIS = 22
+    NUM_GROWN = 23
 
     @property
     def offset(self) -> int:
@@ -100,6 +106,8 @@ class Work:
     packed, ticket, length)` is emitted where one tile's work belongs, and `finish(b, buffers,
     packed)`, on the calling thread, where all of it is done. `length_of` is the number of
     the argument (or result), and its axis, that tells the length, or None with `length` given.
+    `half(b, buffers, packed, number, operand, result)` is emitted where the partner of one tile
+    does its part of a post (`pairing.py`).
     `grown_results` are results and their bytes for each unit of length.
     """
 
@@ -116,6 +124,7 @@ class Work:
     grown_results: tuple[tuple[int, int], ...] = ()
     finish: Callable[[Builder, Register, Register], None] | None = None
     jobs: Jobs | None = None
+    half: Callable[..., None] | None = None
 
     def numbers(self) -> dict[Field, int]:
         """The words of the table that are numbers."""
@@ -125,7 +134,8 @@ class Work:
         scratch_at = packed_at + aligned(self.packed_bytes)
         scratch_stride = aligned(self.scratch_bytes) + ALIGNMENT
         # One thread keeps up with one tile; to wake more takes the caller's time.
-        workers = max(1, min(self.threads, self.tiles + (jobs > 0)))
+        has_company = jobs > 0 or self.half is not None
+        workers = max(1, min(self.threads, self.tiles + has_company))
         size = scratch_at + workers * scratch_stride + ALIGNMENT
         alignment = HUGE_PAGE if size >= 2 * HUGE_PAGE else ALIGNMENT
         place, is_result, axis = self.length_of or (-1, False, 0)
@@ -153,16 +163,18 @@ def emit_handler(module: ir.Module, work: Work) -> None:
     """`XLA_FFI_Error* handler(XLA_FFI_CallFrame*)`, the one public function of the module."""
     null = ir.Constant(pointer, None)
     words: dict[Field, Any] = dict.fromkeys(
-        (Field.SPARE, Field.FINISH, Field.JOB, Field.BOUNDS), null
+        (Field.SPARE, Field.FINISH, Field.JOB, Field.HALF, Field.BOUNDS), null
     )
     parts = [(Field.PREPARE, work.prepare, PREPARE), (Field.TILE, work.tile, TILE)]
     if work.finish is not None:
         parts.append((Field.FINISH, work.finish, PREPARE))
     if work.jobs is not None:
         parts.append((Field.JOB, work.jobs.emit, JOB))
-        bounds = [*work.jobs.bounds, _NEVER]
+        bounds = [*work.jobs.bounds, NEVER]
         listed = ir.Constant(ir.ArrayType(i64, len(bounds)), bounds)
         words[Field.BOUNDS] = constant_data(module, "bounds", listed)
+    if work.half is not None:
+        parts.append((Field.HALF, work.half, HALF))
     for field, emit, type_ in parts:
         made, b = function(module, field.name.lower(), void, type_.args)
         emit(b, *made.args)

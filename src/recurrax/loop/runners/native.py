@@ -17,11 +17,13 @@ from recurrax.loop.native.adding_up import Sums, build_sums
 from recurrax.loop.native.effort import check_effort
 from recurrax.loop.native.gathering import Problem, build_gather
 from recurrax.loop.native.in_place import in_place
+from recurrax.loop.native.jobs import pays
 from recurrax.loop.native.kernel import (
     build_loop,
     ensure,
     fingerprint,
     has_length,
+    is_paired,
     is_short,
     scheduled,
     thread_count,
@@ -80,7 +82,8 @@ def run(
     step, target, threads = _lowered(body), host(), thread_count()
     fixed_length = None if has_length(step) else length
     short = is_short(step, length)
-    name = fingerprint(step.described(), reverse, fixed_length, short, target, threads)
+    paired = is_paired(step, target, length, threads)
+    name = fingerprint(step.described(), reverse, fixed_length, short, paired, target, threads)
     ensure(name, target, lambda: build_loop(step, target, reverse, length, threads))
     given = [*consts, *carry, *xs]
     moving = body.num_consts + body.num_carry
@@ -152,6 +155,8 @@ def run_batch_major(
         The last carry, and each y as (batch, time, ...); None where this runner cannot.
     """
     step, target, threads = _lowered(body), host(), thread_count()
+    if step.rows == 1 and threads > 1 and pays(length):
+        return None  # nothing has to be turned, and other threads may take the products
     ins, outs = body.jaxpr.in_avals, body.jaxpr.out_avals
     xs, ys = ins[len(consts) + len(carry) :], outs[body.num_carry :]
     if not _rows_are_batch(step, [*xs, *ys]) or any(0 in a.shape for a in (*ins, *outs)):
