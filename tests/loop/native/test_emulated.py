@@ -21,7 +21,7 @@ from row_functions import FUNCTIONS, B, F, T
 
 import recurrax
 from recurrax.loop import scan_batch_major
-from recurrax.loop.native import gathering, multiplying
+from recurrax.loop.native import gathering, multiplying, paired
 from recurrax.loop.native.kernel import compile_module
 from recurrax.loop.runners import xla
 
@@ -90,6 +90,22 @@ def test_values_and_gradients_of_an_lstm(dtype, units, batch, threads, target):
         native = direct.Loops(threads, target, call)
         assert_same(gradient(native), gradient(), 2e-6 if dtype == np.float32 else 1e-14)
         assert native.taken == 2
+
+
+@pytest.mark.parametrize("target", [emulated.NEON, emulated.OLD], ids=lambda t: t.cpu)
+def test_two_threads_share_the_products_of_one_row(target, monkeypatch):
+    monkeypatch.setattr(paired, "_LARGE", 1)
+    shapes = {"kernel": (3, 28), "recurrent": (7, 28), "bias": (28,)}
+    w = {name: draw(len(name), *shape, scale=0.3) for name, shape in shapes.items()}
+    init, xs = (draw(4, 1, 7), draw(5, 1, 7)), draw(6, 600, 1, 3)
+
+    def loss(w, init, xs):
+        return sum(jnp.sin(y).sum() for y in jax.tree.leaves(recurrax.scan(lstm(w), init, xs)))
+
+    gradient = interpreter.traced(jax.value_and_grad(loss, argnums=(0, 1, 2)), w, init, xs)
+    loops = direct.Loops(2, target, functools.partial(emulated.call, target=target), True)
+    assert_same(gradient(loops), gradient(), 1e-5)
+    assert loops.accompanied_loops == 2
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,9 @@ jobs are made of what the loop reads and writes, so they follow it, and the call
 of them at the end. So nobody waits but for a window that somebody is at.
 """
 
-from collections.abc import Callable
 
 import llvmlite.ir as ir
 
-from recurrax.loop.native.apart import let_others_run, pause
 from recurrax.loop.native.emit import (
     Builder,
     Register,
@@ -29,6 +27,7 @@ from recurrax.loop.native.emit import (
 from recurrax.loop.native.memory import LINE
 from recurrax.loop.native.pairing import has_half
 from recurrax.loop.native.target import Target
+from recurrax.loop.native.waiting import SPINS_BEFORE_YIELD, let_others_run, pause, wait_until
 from recurrax.loop.native.work import (
     BUFFERS,
     DONE,
@@ -45,31 +44,7 @@ from recurrax.loop.native.work import (
 
 # Of a job: windows done, and whether somebody is at one.
 NEXT, LOCK = 0, 8
-_SPINS_BEFORE_YIELD = 4000
 _YIELDS_BEFORE_LEAVING = 25
-
-
-def wait_until(b: Builder, target: Target, condition: Callable[[], Register]) -> None:
-    """Wait until `condition()` holds; after a while, let other threads have the processor."""
-    look, again, rest, done = (
-        b.function.append_basic_block(n) for n in ("look", "again", "rest", "done")
-    )
-    before = b.block
-    b.branch(look)
-    b.position_at_end(look)
-    turns = b.phi(i64)
-    turns.add_incoming(integer(0), before)
-    b.cbranch(condition(), done, again)
-    b.position_at_end(again)
-    pause(b, target)
-    following = b.add(turns, integer(1))
-    turns.add_incoming(following, again)
-    b.cbranch(b.icmp_signed("<", following, integer(_SPINS_BEFORE_YIELD)), look, rest)
-    b.position_at_end(rest)
-    let_others_run(b)
-    turns.add_incoming(integer(0), rest)
-    b.branch(look)
-    b.position_at_end(done)
 
 
 def job_at(b: Builder, block: Register, work: Register, k: Register) -> Register:
@@ -129,7 +104,7 @@ def emit_company(module: ir.Module, target: Target, serve: ir.Function) -> ir.Fu
         b.call(serve, [block, next_end])
     pause(b, target)
     turn, waited = b.add(turns, integer(1)), b.block
-    b.cbranch(b.icmp_signed("<", turn, integer(_SPINS_BEFORE_YIELD)), look, rest)
+    b.cbranch(b.icmp_signed("<", turn, integer(SPINS_BEFORE_YIELD)), look, rest)
     b.position_at_end(rest)
     let_others_run(b)
     another = b.add(yields, integer(1))

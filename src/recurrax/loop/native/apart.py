@@ -22,23 +22,10 @@ from recurrax.loop.native.emit import (
     load_field,
     pointer,
     store_field,
-    void,
 )
-from recurrax.loop.native.target import Target
 
 _CAN_MOVE = sys.platform == "linux"
 _MASK_BYTES = 128  # a bit for each of 1024 processors, as the C library counts them
-
-
-def let_others_run(b: Builder) -> None:
-    """Let a thread that waits for this processor go first."""
-    b.call(declared(b.module, "sched_yield", i32, []), [])
-
-
-def pause(b: Builder, target: Target) -> None:
-    """Let the processor know that this thread waits."""
-    if target.is_x86:
-        b.call(declared(b.module, "llvm.x86.sse2.pause", void, []), [])
 
 
 def note_processor(b: Builder, block: Register, field: int) -> None:

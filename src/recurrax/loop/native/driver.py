@@ -19,8 +19,8 @@ from collections.abc import Callable
 
 import llvmlite.ir as ir
 
-from recurrax.loop.native.alongside import LOCK, NEXT, emit_company, job_at, wait_until
-from recurrax.loop.native.apart import let_others_run, move_apart, note_processor
+from recurrax.loop.native.alongside import LOCK, NEXT, emit_company, job_at
+from recurrax.loop.native.apart import move_apart, note_processor
 from recurrax.loop.native.emit import (
     Builder,
     Module,
@@ -42,6 +42,7 @@ from recurrax.loop.native.emit import (
 from recurrax.loop.native.ffi import Frame, emit_metadata_answer
 from recurrax.loop.native.pairing import emit_meeting, emit_serve, has_half
 from recurrax.loop.native.target import Target
+from recurrax.loop.native.waiting import let_others_run, wait_until
 from recurrax.loop.native.work import (
     ANSWER,
     BUFFERS,
@@ -56,6 +57,7 @@ from recurrax.loop.native.work import (
     PREPARE,
     PROCESSOR,
     PROGRESS,
+    READY,
     TILE,
     WORK,
     Field,
@@ -164,7 +166,7 @@ def _take_block(b: Builder, frame: Frame, request, work) -> Register:
 def _fill_in(b: Builder, frame: Frame, block: Register, work: Register) -> None:
     store_field(b, block, WORK, work)
     store_field(b, block, _REFERENCES, word(b, work, Field.WORKERS))
-    for counter in (_TICKET, DONE, _WORKERS, PROGRESS, POSTED, ANSWER):
+    for counter in (_TICKET, DONE, _WORKERS, PROGRESS, POSTED, ANSWER, READY):
         store_field(b, block, counter, integer(0))
 
     def start(k: Register) -> None:

@@ -218,7 +218,7 @@ def build_loop(
         num_outputs=sum(r is not None for r in results) + len(products),
         tiles=tiles,
         threads=threads,
-        packed_bytes=code.weights.bytes
+        packed_bytes=code.packed_bytes
         + (beside.packed_bytes if beside else 0)
         + (passing.parts_bytes(tiles) if passing else 0),
         scratch_bytes=max(code.scratch_bytes, beside.scratch_bytes if beside else 0),
@@ -228,7 +228,7 @@ def build_loop(
         length_of=_length_of(step, windows, results),
         grown_results=tuple(_grown(step, results)),
         finish=finish,
-        jobs=beside.jobs(code.weights.bytes) if beside else None,
+        jobs=beside.jobs(code.packed_bytes) if beside else None,
         half=code.half if isinstance(code, PairedCode) else None,
     )
     emit_handler(module, work)

@@ -4,8 +4,7 @@ See `pairing.py` for how the two meet.
 """
 
 import dataclasses
-import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import llvmlite.ir as ir
 
@@ -16,7 +15,6 @@ from recurrax.loop.native.emit import (
     at,
     i1,
     i8,
-    i64,
     integer,
     load_pointer,
     loop,
@@ -24,11 +22,14 @@ from recurrax.loop.native.emit import (
 )
 from recurrax.loop.native.fetching import Stretch
 from recurrax.loop.native.graph import Weight
+from recurrax.loop.native.jobs import Company
 from recurrax.loop.native.memory import LINE, SPILLED, Lanes
 from recurrax.loop.native.microkernel import Operand, Shape
 from recurrax.loop.native.schedule import Schedule
 from recurrax.loop.native.stages import Product
+from recurrax.loop.native.target import Target
 from recurrax.loop.native.tile import Tile, TileCode
+from recurrax.loop.native.weights import Weights
 
 # Found by measurement: the bytes of a weight that are worth two threads' meeting, and those of all
 # steps that are worth waking one.
@@ -67,11 +68,31 @@ def halves(weight: Weight, lanes: int) -> tuple[Weight, Weight]:
 
 
 class PairedCode(TileCode):
-    """Emits a tile function of one row, and what its partner does."""
+    """Emits a tile function of one row, and what its partner does.
 
-    def __init__(self, module: ir.Module, schedule: Schedule, *how, **named):
+    The partner has a copy of its own of weights that the tile reads where they lie.
+    """
+
+    def __init__(
+        self,
+        module: ir.Module,
+        schedule: Schedule,
+        target: Target,
+        reverse: bool,
+        widest: int,
+        in_place: int = 0,
+        company: Company | None = None,
+    ):
         self.halves = {p: halves(p.weight, schedule.lanes) for p in shared_products(schedule)}
-        super().__init__(module, schedule, *how, **named)
+        super().__init__(module, schedule, target, reverse, widest, in_place, company)
+        self._copies = Weights(module, schedule.lanes, widest, in_place=0, name="copy")
+        for product, (_, other) in self.halves.items():
+            if self.weights.stays(other, product.result.kind):
+                self._copies.add(other, product.result.kind)
+
+    @property
+    def packed_bytes(self) -> int:
+        return self.weights.bytes + self._copies.bytes
 
     def add_weight(self, product: Product) -> None:
         for part in self.halves.get(product, (product.weight,)):
@@ -81,34 +102,47 @@ class PairedCode(TileCode):
         assert rows == 1
         return PairedTile(self, made, b, rows)
 
-    def partners_shape(self, product: Product) -> Shape:
-        """The partner's half, of which nothing is added up."""
+    def other_half(self, product: Product, weights: Weights) -> ir.Function:
+        """Makes the partner's half from one of two kinds of panels; nothing is added to it."""
         kind, weight = product.result.kind, self.halves[product][1]
-        return Shape(
+        shape = Shape(
             blocks=((1, 1),),
             kind=kind,
             operand=Operand.by_rows(weight.inputs),
             result_stride=weight.outputs,
             addends=(),
-            layout=self.weights.layout(weight, kind),
+            layout=weights.layout(weight, kind),
         )
+        return self.product(shape)
 
     def half(self, b: Builder, buffers, packed, number, operand, result) -> None:
-        """Emit the partner's half of post `number`."""
-        whole = functools.partial(load_pointer, b, buffers)
-        past = b.sub(number, integer(1))
-        step, place = (f(past, integer(len(self.halves))) for f in (b.udiv, b.urem))
-        for k, (product, (_, weight)) in enumerate(self.halves.items()):
-            with b.if_then(b.icmp_signed("==", place, integer(k))):
-                panels = self.panels(b, whole, packed, weight, product.result.kind)
-                size = weight.inputs * memory.size(SPILLED[product.result.kind])
-                _ask_for_all(b, operand, size)
-                product_of_half = self.product(self.partners_shape(product))
-                b.call(product_of_half, [operand, panels, result, b.trunc(step, i1)])
+        """Emit what the partner does for post `number`, or when it gets ready."""
+        copies = at(b, packed, i8, self.weights.bytes)
+        with b.if_else(b.icmp_signed("==", number, integer(0))) as (ready, posted):
+            with ready:
+                for copy in self._copies.packed.values():
+                    source = load_pointer(b, buffers, copy.weight.index)
+                    b.call(copy.pack, [source, at(b, copies, i8, copy.offset)])
+            with posted:
+                past = b.sub(number, integer(1))
+                step, place = (f(past, integer(len(self.halves))) for f in (b.udiv, b.urem))
+                for k, product in enumerate(self.halves):
+                    with b.if_then(b.icmp_signed("==", place, integer(k))):
+                        self._answer(b, product, packed, copies, operand, result, step)
+
+    def _answer(self, b, product: Product, packed, copies, operand, result, step) -> None:
+        kind, weight = product.result.kind, self.halves[product][1]
+        weights, start = self.weights, packed
+        if weights.stays(weight, kind):
+            weights, start = self._copies, copies
+        _ask_for_all(b, operand, weight.inputs * memory.size(SPILLED[kind]))
+        panels = at(b, start, i8, weights.packed[weight, kind].offset)
+        arguments = [operand, panels, result, b.trunc(step, i1)]
+        b.call(self.other_half(product, weights), arguments)
 
 
 def _ask_for_all(b: Builder, operand: Register, size: int) -> None:
-    """Ask for an operand at once: the tile has just written it, and each line comes from its core."""
+    """Ask for an operand at once: the tile has just written it, so lines come from its core."""
 
     def line(start: Register, _) -> None:
         prefetch(b, at(b, operand, i8, start), to_write=False)
@@ -122,16 +156,16 @@ class PairedTile(Tile):
     def __init__(self, code: PairedCode, made: ir.Function, b: Builder, rows: int):
         super().__init__(code, made, b, rows)
         self._code = code
-        rooms = [
-            other.outputs * memory.size(SPILLED[product.result.kind])
-            for product, (_, other) in code.halves.items()
+        pairs = [
+            (p, other, memory.size(SPILLED[p.result.kind])) for p, (_, other) in code.halves.items()
         ]
-        self._mail = self.take(max(rooms))
-        self._is_alone = b.alloca(i64)  # 1 from when the partner was late
+        room = max(other.outputs * size for _, other, size in pairs)
+        # The partner's half, by the partner and by the tile: one that is late may still write its.
+        self._answers, self._own = self.take(room), self.take(room)
+        self._lent = self.take(max(other.inputs * size for _, other, size in pairs))
         self._step: Register = integer(0)
 
     def all_steps(self, begin: list[Register]) -> list[Register]:
-        self.b.store(integer(0), self._is_alone)
         last = super().all_steps(begin)
         pairing.end(self.b, self.buffers)
         return last
@@ -146,48 +180,62 @@ class PairedTile(Tile):
             return
         b, code = self.b, self._code
         own, other = code.halves[product]
-        kind = product.result.kind
-        operand, mail = self._address(product.operand), at(b, self.scratch, i8, self._mail)
+        answers, apart = (at(b, self.scratch, i8, room) for room in (self._answers, self._own))
         place = list(code.halves).index(product)
         before = b.mul(self._step, integer(len(code.halves)))
         number = b.add(before, integer(place + 1))
-        odd = b.trunc(self._step, i1)
-        asks = b.and_(
-            pairing.is_present(b, self.buffers),
-            b.icmp_signed("==", b.load(self._is_alone, typ=i64), integer(0)),
-        )
+        asks = pairing.is_free(b, self.buffers)
         with b.if_then(asks):
-            pairing.post(b, self.buffers, number, operand, mail)
+            pairing.post(b, self.buffers, number, self._lend(product), answers)
         super().multiply(dataclasses.replace(product, weight=own), ahead)
-        with b.if_else(asks) as (shared, alone):
-            with shared:
-                late = pairing.meet(b, self.buffers, number)
-                with b.if_then(late, likely=False):
-                    b.store(integer(1), self._is_alone)
-                    pairing.end(b, self.buffers)
-            with alone:
-                panels = self.panels(other, kind)
-                shape = code.partners_shape(product)
-                b.call(code.product(shape), [operand, panels, mail, odd])
-        self._take_in(product, mail)
+        before = b.block
+        with b.if_then(asks):
+            is_there = pairing.meet(b, self.buffers, number)
+            after = b.block
+        answered = b.phi(i1)
+        answered.add_incoming(i1(False), before)
+        answered.add_incoming(is_there, after)
+        with b.if_then(b.not_(answered)):
+            panels = self.panels(other, product.result.kind)
+            arguments = [self._address(product.operand), panels, apart, b.trunc(self._step, i1)]
+            b.call(code.other_half(product, code.weights), arguments)
+        self._take_in(product, b.select(answered, answers, apart))
 
-    def _take_in(self, product: Product, mail: Register) -> None:
-        """Add what the sums start from to the partner's half, and put it beside one's own."""
-        b, lanes = self.b, self.schedule.lanes
+    def _lend(self, product: Product) -> Register:
+        """Where the partner finds an operand: inside the block."""
+        b, operand = self.b, product.operand
+        slot, address = self.schedule.whereabouts(operand), self._address(operand)
+        if slot.space in ("scratch", "carry", "next"):
+            return address
+        lent = at(b, self.scratch, i8, self._lent)
+        self._by_vectors(
+            product.weight.inputs,
+            lambda j, lanes: memory.store(
+                b, memory.load(b, address, slot.dtype, [j], lanes), lent, slot.dtype, [j], lanes
+            ),
+        )
+        return lent
+
+    def _take_in(self, product: Product, half: Register) -> None:
+        """Add what the sums start from to the other half, and put it beside one's own."""
+        b = self.b
         own, other = self._code.halves[product]
         kind = product.result.kind
         slots = [self.schedule.whereabouts(a) for a in product.addends]
         bases = [self._address(a) for a in product.addends]
         result = self._address(product.result)
 
-        def some(j: Register, used: int) -> None:
-            taken = Lanes(lanes, used)
-            total = memory.load(b, mail, SPILLED[kind], [j], taken)
+        def some(j: int | Register, lanes: Lanes) -> None:
+            total = memory.load(b, half, SPILLED[kind], [j], lanes)
             for base, slot in zip(bases, slots, strict=True):
-                total = b.fadd(total, memory.load(b, base, slot.dtype, [own.outputs, j], taken))
-            memory.store(b, total, result, SPILLED[kind], [own.outputs, j], taken)
+                total = b.fadd(total, memory.load(b, base, slot.dtype, [own.outputs, j], lanes))
+            memory.store(b, total, result, SPILLED[kind], [own.outputs, j], lanes)
 
-        whole = other.outputs - other.outputs % lanes
-        loop(b, 0, whole, lanes, [], lambda j, _: some(j, lanes))
-        if whole < other.outputs:
-            some(integer(whole), other.outputs - whole)
+        self._by_vectors(other.outputs, some)
+
+    def _by_vectors(self, width: int, some: Callable[[int | Register, Lanes], None]) -> None:
+        lanes = self.schedule.lanes
+        whole = width - width % lanes
+        loop(self.b, 0, whole, lanes, [], lambda j, _: some(j, Lanes(lanes, lanes)))
+        if whole < width:
+            some(whole, Lanes(lanes, width - whole))

@@ -3,18 +3,18 @@
 A loop over one row is bound by the reading of its weights, at the rate of one core's cache. A
 thread that has nothing else to do declares itself **present**. From then on the tile posts its
 products: it writes down where the operand lies and where half of the result is wanted, makes the
-other half meanwhile, and waits for the answer. The partner answers each post, and says with it
-whether it stays; so it may go and do other jobs in between (`alongside.py`), and the tile makes
-both halves. They are the same to the last bit, whoever makes them.
+other half meanwhile, and takes the answer. With an answer the partner says whether it stays; so it
+may go and do other jobs in between (`alongside.py`), and the tile makes both halves. They are the
+same to the last bit, whoever makes them.
 
-The partner touches what lies outside the block only between a post and its answer, and the tile
-waits for every answer: when the call returns, nobody reads its arrays. Where an answer takes so
-long that the partner must have lost its processor, it is not asked again in this call.
+Nobody waits long for the partner: where the system has taken its processor away, the tile makes the
+other half too, and posts again once the partner has caught up. That may be when the call is over,
+so a partner reads and writes nothing outside the block, which outlives the call. Its weights
+are in there too; while it copies them, when it comes, the tile does not end.
 """
 
 import llvmlite.ir as ir
 
-from recurrax.loop.native.apart import let_others_run, pause
 from recurrax.loop.native.emit import (
     Builder,
     Register,
@@ -32,6 +32,7 @@ from recurrax.loop.native.emit import (
     void,
 )
 from recurrax.loop.native.target import Target
+from recurrax.loop.native.waiting import SPINS_BEFORE_YIELD, let_others_run, pause, wait_until
 from recurrax.loop.native.work import (
     ANSWER,
     BUFFERS,
@@ -40,6 +41,7 @@ from recurrax.loop.native.work import (
     MEETING,
     POSTED,
     PROGRESS,
+    READY,
     WORK,
     Field,
     word,
@@ -48,9 +50,11 @@ from recurrax.loop.native.work import (
 # Of a post: its number, where the operand lies, where the result goes.
 _NUMBER, _OPERAND, _RESULT = POSTED, POSTED + 8, POSTED + 16
 _ENDED = -1
-# Turns of waiting: the first without a pause, which would take as long as most answers; after the
-# last the processor is left to others.
-_SPINS, _SPINS_BEFORE_YIELD = 1000, 5000
+# Of a partner (at `READY`): whether it gets ready, or is.
+_GETS_READY, _IS_READY = 1, 2
+# Turns of waiting for an answer, the first without a pause, which would take as long as most
+# answers: some ten microseconds in all.
+_SPINS, _SPINS_BEFORE_LEAVING = 1000, 1500
 
 
 def has_half(b: Builder, work: Register) -> Register:
@@ -59,10 +63,18 @@ def has_half(b: Builder, work: Register) -> Register:
     return b.icmp_unsigned("!=", half, ir.Constant(pointer, None))
 
 
-def is_present(b: Builder, buffers: Register) -> Register:
-    """Whether a partner waits for posts."""
-    answer = at(b, buffers, i8, ANSWER - BUFFERS)
-    return b.trunc(b.load_atomic(answer, "acquire", 8, typ=i64), i1)
+def is_free(b: Builder, buffers: Register) -> Register:
+    """Whether a partner waits for the next post."""
+    number, answer = (
+        b.load_atomic(at(b, buffers, i8, field - BUFFERS), "acquire", 8, typ=i64)
+        for field in (_NUMBER, ANSWER)
+    )
+    return b.icmp_signed("==", answer, _told(b, number, i1(True)))
+
+
+def _told(b: Builder, number: Register, stays: Register) -> Register:
+    """What the partner answers to a post."""
+    return b.or_(b.shl(number, integer(1)), b.zext(stays, i64))
 
 
 def post(b: Builder, buffers: Register, number: Register, operand: Register, result: Register):
@@ -73,14 +85,22 @@ def post(b: Builder, buffers: Register, number: Register, operand: Register, res
 
 
 def meet(b: Builder, buffers: Register, number: Register) -> Register:
-    """Wait for the answer to a post; tells whether it took too long."""
+    """Wait for the answer to a post, but not long; tells whether it is there."""
     callee = declared(b.module, MEETING, MEET.return_type, MEET.args)
     return b.call(callee, [buffers, number])
 
 
 def end(b: Builder, buffers: Register) -> None:
     """Let the partner go: nothing will be posted any more."""
-    store_release(b, integer(_ENDED), at(b, buffers, i8, _NUMBER - BUFFERS))
+    target = b.module.target
+    b.atomic_rmw("xchg", at(b, buffers, i8, _NUMBER - BUFFERS), integer(_ENDED), "seq_cst")
+    state = at(b, buffers, i8, READY - BUFFERS)
+
+    def is_apart() -> Register:
+        now = b.load_atomic(state, "seq_cst", 8, typ=i64)
+        return b.icmp_signed("!=", now, integer(_GETS_READY))
+
+    wait_until(b, target, is_apart)
 
 
 def emit_meeting(module: ir.Module, target: Target) -> None:
@@ -90,29 +110,26 @@ def emit_meeting(module: ir.Module, target: Target) -> None:
     buffers, number = made.args
     answer = at(b, buffers, i8, ANSWER - BUFFERS)
     before = b.block
-    look, again, longer, rest, done = (
-        made.append_basic_block(n) for n in ("look", "again", "longer", "rest", "done")
+    look, again, longer, done = (
+        made.append_basic_block(n) for n in ("look", "again", "longer", "done")
     )
     b.branch(look)
     b.position_at_end(look)
     turns = b.phi(i64)
-    turns.add_incoming(integer(0), before)
     answered = b.lshr(b.load_atomic(answer, "acquire", 8, typ=i64), integer(1))
-    b.cbranch(b.icmp_signed("==", answered, number), done, again)
-    b.position_at_end(again)
+    is_there = b.icmp_signed("==", answered, number)
     following = b.add(turns, integer(1))
-    turns.add_incoming(following, again)
+    b.cbranch(is_there, done, again)
+    b.position_at_end(again)
     b.cbranch(b.icmp_signed("<", following, integer(_SPINS)), look, longer)
     b.position_at_end(longer)
     pause(b, target)
+    b.cbranch(b.icmp_signed("<", following, integer(_SPINS_BEFORE_LEAVING)), look, done)
+    turns.add_incoming(integer(0), before)
+    turns.add_incoming(following, again)
     turns.add_incoming(following, longer)
-    b.cbranch(b.icmp_signed("<", following, integer(_SPINS_BEFORE_YIELD)), look, rest)
-    b.position_at_end(rest)
-    let_others_run(b)
-    turns.add_incoming(following, rest)
-    b.branch(look)
     b.position_at_end(done)
-    b.ret(b.icmp_signed(">=", turns, integer(_SPINS_BEFORE_YIELD)))
+    b.ret(is_there)
 
 
 def emit_serve(module: ir.Module, target: Target) -> ir.Function:
@@ -128,12 +145,24 @@ def emit_serve(module: ir.Module, target: Target) -> ir.Function:
     def number_of_post() -> Register:
         return b.load_atomic(posted, "acquire", 8, typ=i64)
 
-    def say(number: Register, stays: Register) -> None:
-        told = b.or_(b.shl(number, integer(1)), b.zext(stays, i64))
-        store_release(b, told, answer)
+    def has_ended(number: Register) -> Register:
+        return b.icmp_signed("==", number, integer(_ENDED))
 
+    def say(number: Register, stays: Register) -> None:
+        store_release(b, _told(b, number, stays), answer)
+
+    state = at(b, block, i8, READY)
+    is_ready = b.icmp_signed("==", b.load(state, typ=i64), integer(_IS_READY))
+    with b.if_then(b.not_(is_ready)):
+        # Either this thread sees that the tile has ended, or the tile that this thread is at it.
+        b.atomic_rmw("xchg", state, integer(_GETS_READY), "seq_cst")
+        has_begun = b.not_(has_ended(b.load_atomic(posted, "seq_cst", 8, typ=i64)))
+        with b.if_then(has_begun):
+            null = ir.Constant(pointer, None)
+            b.call(half, [buffers, packed, integer(0), null, null])
+        store_release(b, integer(_IS_READY), state)
     first = number_of_post()
-    with b.if_then(b.icmp_signed("==", first, integer(_ENDED))):
+    with b.if_then(has_ended(first)):
         b.ret_void()
     say(first, i1(True))
     before = b.block
@@ -148,12 +177,12 @@ def emit_serve(module: ir.Module, target: Target) -> ir.Function:
     b.position_at_end(idle)
     pause(b, target)
     turn = b.add(turns, integer(1))
-    b.cbranch(b.icmp_signed("<", turn, integer(_SPINS_BEFORE_YIELD)), look, rest)
+    b.cbranch(b.icmp_signed("<", turn, integer(SPINS_BEFORE_YIELD)), look, rest)
     b.position_at_end(rest)
     let_others_run(b)
     b.branch(look)
     b.position_at_end(found)
-    b.cbranch(b.icmp_signed("==", number, integer(_ENDED)), leave, task)
+    b.cbranch(has_ended(number), leave, task)
     b.position_at_end(task)
     operand, result = (load_field(b, block, field, pointer) for field in (_OPERAND, _RESULT))
     b.call(half, [buffers, packed, number, operand, result])

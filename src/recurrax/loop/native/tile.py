@@ -75,6 +75,11 @@ class TileCode:
         for product in schedule.products:
             self.add_weight(product)
 
+    @property
+    def packed_bytes(self) -> int:
+        """Memory for weights that all threads share."""
+        return self.weights.bytes
+
     def add_weight(self, product: Product) -> None:
         self.weights.add(product.weight, product.result.kind)
 

@@ -23,13 +23,16 @@ class Weights:
     """`packed` lists what to pack before the first tile, into `bytes` of memory.
 
     Panels are up to `widest` vectors wide. Weights of up to `in_place` bytes are read where they
-    lie, if they lie well.
+    lie, if they lie well. Functions that pack are called after `name`.
     """
 
-    def __init__(self, module: ir.Module, lanes: int, widest: int, in_place: int):
+    def __init__(
+        self, module: ir.Module, lanes: int, widest: int, in_place: int, name: str = "pack"
+    ):
         self.packed: dict[tuple[Weight, str], Packed] = {}
         self.bytes = 0
         self._module = module
+        self._name = name
         self._widest = widest
         self._lanes = lanes
         self._in_place = in_place
@@ -40,7 +43,7 @@ class Weights:
         if key in self.packed or self.stays(weight, kind):
             return
         layout = self.layout(weight, kind)
-        pack = emit_pack(self._module, f"pack{len(self.packed)}", weight, layout, kind)
+        pack = emit_pack(self._module, f"{self._name}{len(self.packed)}", weight, layout, kind)
         self.packed[key] = Packed(self.bytes, weight, pack)
         self.bytes += memory.aligned(layout.size * memory.size(SPILLED[kind]))
 

@@ -31,10 +31,11 @@ from recurrax.loop.native.memory import LINE, aligned
 HANDLER, DRIVER = "handler", "recurrax_drive"
 LEADER, MEETING = "recurrax_lead", "recurrax_meet"
 # Of a block: tiles done, the steps of the call, the work, the caller's processor, the steps done by
-# the one tile of a loop with jobs alongside, what is posted to its partner and what that answers
-# (`pairing.py`), where the addresses of buffers begin, and what all in it is aligned to.
-DONE, LENGTH, WORK, PROCESSOR, PROGRESS, POSTED, ANSWER = 128, 256, 264, 272, 320, 384, 512
-BUFFERS, ALIGNMENT = 576, LINE
+# the one tile of a loop with jobs alongside, what is posted to its partner, what that answers and
+# whether it is ready (`pairing.py`), where the addresses of buffers begin, and what all in it is
+# aligned to.
+DONE, LENGTH, WORK, PROCESSOR, PROGRESS, POSTED = 128, 256, 264, 272, 320, 384
+ANSWER, READY, BUFFERS, ALIGNMENT = 512, 520, 576, LINE
 HUGE_PAGE = 2 << 20
 TICK = 8  # steps: windows of jobs begin and end at its multiples, but for the last
 NEVER = (1 << 63) - 1
@@ -107,7 +108,7 @@ class Work:
     packed)`, on the calling thread, where all of it is done. `length_of` is the number of
     the argument (or result), and its axis, that tells the length, or None with `length` given.
     `half(b, buffers, packed, number, operand, result)` is emitted where the partner of one tile
-    does its part of a post (`pairing.py`).
+    does its part of post `number`, or copies its weights if that is 0 (`pairing.py`).
     `grown_results` are results and their bytes for each unit of length.
     """
 
