@@ -138,8 +138,8 @@ def run_accompanied(
 ) -> list[Array] | None:
     """Run `body`, and make products of what it reads and writes.
 
-    Returns the last carry, the ys that are not hidden and what trails the loop; None if no runner
-    does all at once.
+    Returns the last carry, the ys that are not hidden, the leaders that are seen and what trails
+    the loop; None if no runner does all at once.
     """
     body = plain(body)
     if choose(body, length=length, runner=runner).runner != "native":

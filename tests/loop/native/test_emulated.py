@@ -8,6 +8,7 @@ import interpreter
 import jax
 import jax.numpy as jnp
 import numpy as np
+import partners
 import pytest
 from accuracy import WORST, sample, worst_error
 from against_xla import assert_close, body_of, draw
@@ -21,7 +22,7 @@ from row_functions import FUNCTIONS, B, F, T
 
 import recurrax
 from recurrax.loop import scan_batch_major
-from recurrax.loop.native import gathering, multiplying, paired
+from recurrax.loop.native import gathering, multiplying
 from recurrax.loop.native.kernel import compile_module
 from recurrax.loop.runners import xla
 
@@ -94,7 +95,7 @@ def test_values_and_gradients_of_an_lstm(dtype, units, batch, threads, target):
 
 @pytest.mark.parametrize("target", [emulated.NEON, emulated.OLD], ids=lambda t: t.cpu)
 def test_two_threads_share_the_products_of_one_row(target, monkeypatch):
-    monkeypatch.setattr(paired, "_LARGE", 1)
+    partners.share_everything(monkeypatch)
     shapes = {"kernel": (3, 28), "recurrent": (7, 28), "bias": (28,)}
     w = {name: draw(len(name), *shape, scale=0.3) for name, shape in shapes.items()}
     init, xs = (draw(4, 1, 7), draw(5, 1, 7)), draw(6, 600, 1, 3)
@@ -106,6 +107,8 @@ def test_two_threads_share_the_products_of_one_row(target, monkeypatch):
     loops = direct.Loops(2, target, functools.partial(emulated.call, target=target), True)
     assert_same(gradient(loops), gradient(), 1e-5)
     assert loops.accompanied_loops == 2
+    partners.change(monkeypatch, after=partners.spoil)
+    assert np.isnan(gradient(loops)[0])
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,22 @@
 """Products of one row that two threads share."""
 
 import concurrent.futures
-import ctypes
-import threading
 
 import direct
 import interpreter
 import jax
 import jax.numpy as jnp
 import numpy as np
+import partners
 import pytest
 from against_xla import draw
 from recurrences import assert_same, lstm
-from test_alongside import LatePool, gradient_of
+from test_alongside import LatePool, company_found, gradient_of
 
 import recurrax
 from recurrax.layers import LSTM
-from recurrax.loop.native import emit, paired
+from recurrax.loop.native import paired, trial
+from recurrax.loop.native.target import host
 from recurrax.loop.runners import native
 
 FEATURES = 5
@@ -62,69 +62,50 @@ def arguments(case, units, length):
     return w, init if carries > 1 else init[0], draw(9, length, 1, FEATURES)
 
 
-class Pool:
-    """A pool of threads, and how many posts have been answered by them: some at each call."""
+def gradients(case, units=33, length=2000, reverse=False):
+    """A program over one row, to be run with loops of one's choice."""
+    args = arguments(case, units, length)
+    return interpreter.traced(gradient_of(CASES[case][0], reverse), *args)
 
-    def __init__(self, monkeypatch, rest=0.0):
-        self.schedule = type(direct._run_at_once)(self._start)
-        self.answered = ctypes.c_int64(0)
-        self._threads: list[threading.Thread] = []
-        monkeypatch.setitem(direct.POOL, "schedule", self.schedule)
-        monkeypatch.setattr(paired, "_LARGE", 1)
-        monkeypatch.setattr(paired, "_WORTH_WAKING", 1)
-        counted, answer = self.answered, paired.PairedCode._answer
 
-        def answer_and_count(code, b, *args):
-            place = emit.integer(ctypes.addressof(counted)).inttoptr(emit.pointer)
-            before = b.atomic_rmw("add", place, emit.integer(1), "seq_cst")
-            if rest:
-                sleep = emit.declared(b.module, "usleep", emit.i32, [emit.i32])
-                is_tenth = b.icmp_signed("==", b.srem(before, emit.integer(10)), emit.integer(9))
-                with b.if_then(is_tenth):
-                    b.call(sleep, [emit.i32(int(rest * 1e6))])
-            answer(code, b, *args)
+def together(program, pool):
+    return program(direct.Loops(2, call=pool.call, accompanied=True))
 
-        monkeypatch.setattr(paired.PairedCode, "_answer", answer_and_count)
 
-    def _start(self, request):
-        task = request.contents.task  # lies on the caller's stack
-        task = type(task)(ctypes.cast(task, ctypes.c_void_p).value)
-        self._threads.append(threading.Thread(target=task, args=[request.contents.data]))
-        self._threads[-1].start()
-
-    def call(self, code, inputs, outputs):
-        """Call the handler in object code, again if the helper came too late for some posts."""
-        engine, given, begun = direct.link(code), [a.copy() for a in inputs], self.answered.value
-        while self.answered.value < begun + 50:
-            for a, start in zip(inputs, given, strict=True):
-                a[...] = start
-            direct.call(engine, *([(a.ctypes.data, a.shape) for a in g] for g in (inputs, outputs)))
-            while self._threads:
-                self._threads.pop().join(timeout=60)
+def alone(program, monkeypatch):
+    """What one thread makes of it, whose helpers come when all is over."""
+    late = LatePool()
+    monkeypatch.setitem(direct.POOL, "schedule", late.schedule)
+    results = program(direct.Loops(2, call=late.call, accompanied=True))
+    before = jax.tree.map(np.array, results)
+    assert late.waiting
+    for task, data in late.waiting:
+        task(data)
+    assert_same(results, before, 0)
+    return results
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("units", "reverse"), [(33, False), (20, True)])
 def test_whoever_makes_a_half_makes_it_the_same(case, units, reverse, monkeypatch):
-    pool = Pool(monkeypatch)
-    args = arguments(case, units, 2000)
-    program = interpreter.traced(gradient_of(CASES[case][0], reverse), *args)
-    shared = program(direct.Loops(2, call=pool.call, accompanied=True))
-    late = LatePool()
-    monkeypatch.setitem(direct.POOL, "schedule", late.schedule)
-    lone = program(direct.Loops(2, call=late.call, accompanied=True))
-    assert late.waiting
-    assert_same(shared, lone, 0)
-    for task, data in late.waiting:
-        task(data)
-    assert_same(shared, lone, 0)
+    partners.share_everything(monkeypatch)
+    pool, program = partners.Pool(monkeypatch), gradients(case, units, reverse=reverse)
+    assert_same(together(program, pool), alone(program, monkeypatch), 0)
+
+
+def test_what_a_partner_makes_is_taken(monkeypatch):
+    partners.share_everything(monkeypatch)
+    partners.change(monkeypatch, after=partners.spoil)
+    value, _ = together(gradients("lstm"), partners.Pool(monkeypatch))
+    assert np.isnan(value)
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_values_and_gradients_are_those_of_the_steps(case, dtype, monkeypatch):
+    partners.share_everything(monkeypatch)
     with jax.enable_x64(dtype == np.float64):
-        pool = Pool(monkeypatch)
+        pool = partners.Pool(monkeypatch)
         args = jax.tree.map(lambda a: a.astype(dtype), arguments(case, 37, 1000))
         program = interpreter.traced(gradient_of(CASES[case][0], False), *args)
         loops = direct.Loops(2, call=pool.call, accompanied=True)
@@ -134,15 +115,48 @@ def test_values_and_gradients_are_those_of_the_steps(case, dtype, monkeypatch):
 
 
 def test_nobody_waits_for_a_partner_that_lost_its_processor(monkeypatch):
-    """One answer in ten comes late: the tile goes on alone meanwhile, and posts again later."""
-    pool = Pool(monkeypatch, rest=0.001)
+    """One half in ten comes late: the tile goes on alone meanwhile, and posts again later."""
+    partners.share_everything(monkeypatch)
+    pool = partners.Pool(monkeypatch, rest=1000)
     args = arguments("highway", 33, 20_000)
     program = interpreter.traced(lambda *a: recurrax.scan(highway(a[0]), *a[1:]), *args)
-    shared = program(direct.Loops(2, call=pool.call, accompanied=True))
-    assert pool.answered.value < 20_000  # of 40,000
-    late = LatePool()
-    monkeypatch.setitem(direct.POOL, "schedule", late.schedule)
-    assert_same(shared, program(direct.Loops(2, call=late.call, accompanied=True)), 0)
+    shared = together(program, pool)
+    assert pool.made < 20_000  # of 40,000
+    assert_same(shared, alone(program, monkeypatch), 0)
+
+
+def test_a_partner_that_is_late_writes_where_nobody_else_does(monkeypatch):
+    """Not into the scratch memory of a thread, which goes on to other work."""
+    partners.share_everything(monkeypatch)
+    codes = spied_on(monkeypatch)
+    pool = partners.Pool(monkeypatch)
+    together(gradients("lstm"), pool)
+    assert all(0 <= code.weights.bytes <= pool.room < code.packed_bytes for code in codes[-1:])
+
+
+@pytest.mark.skipif(not host().is_x86, reason="a pause of x86")
+def test_a_partner_that_is_of_no_use_is_let_go(monkeypatch):
+    partners.share_everything(monkeypatch)
+    monkeypatch.setattr(trial, "_SHARED", 4)
+    partners.change(monkeypatch, after=partners.dawdle)
+    pool = partners.Pool(monkeypatch, least=1)
+    args = arguments("highway", 33, 5000)
+    program = interpreter.traced(lambda *a: recurrax.scan(highway(a[0]), *a[1:]), *args)
+    shared = together(program, pool)
+    assert pool.made < 1000  # of 10,000
+    assert_same(shared, alone(program, monkeypatch), 0)
+
+
+def spied_on(monkeypatch):
+    """The paired kernels that are emitted from now on."""
+    codes, begin = [], paired.PairedCode.__init__
+
+    def spy(code, *args):
+        codes.append(code)
+        begin(code, *args)
+
+    monkeypatch.setattr(paired.PairedCode, "__init__", spy)
+    return codes
 
 
 def test_halves_are_whole_vectors_and_all_outputs():
@@ -161,18 +175,12 @@ def test_halves_are_whole_vectors_and_all_outputs():
         (256, 1, 100, 1, False),
         (256, 2, 100, 2, False),
         (64, 1, 1000, 2, False),  # 16 KiB of weights
-        (256, 1, 8, 2, False),  # 2 MiB in all steps
+        (256, 1, 20, 2, False),  # 5 MiB in all steps
+        (2048, 1, 2, 2, False),  # fewer steps than it takes to copy a weight
     ],
 )
 def test_what_is_worth_a_partner(units, batch, length, threads, taken, monkeypatch):
-    made = []
-    spied = paired.PairedCode.__init__
-
-    def spy(code, *args):
-        made.append(code)
-        spied(code, *args)
-
-    monkeypatch.setattr(paired.PairedCode, "__init__", spy)
+    codes = spied_on(monkeypatch)
     monkeypatch.setattr(native, "thread_count", lambda: threads)
     monkeypatch.setattr(native, "ensure", lambda _name, _target, build: build())
     monkeypatch.setattr(native.jax.ffi, "ffi_call", _no_call)
@@ -181,7 +189,7 @@ def test_what_is_worth_a_partner(units, batch, length, threads, taken, monkeypat
     xs = jnp.repeat(xs, batch, 1)
     with pytest.raises(NotImplementedError):
         jax.jit(lambda *a: recurrax.scan(plain(a[0]), *a[1:])).lower(w, init, xs)
-    assert bool(made) == taken
+    assert bool(codes) == taken
 
 
 def _no_call(*_, **__):
@@ -189,11 +197,11 @@ def _no_call(*_, **__):
 
 
 def test_a_layer_of_one_row_leaves_its_products_to_other_threads(monkeypatch):
-    monkeypatch.setattr(native, "thread_count", lambda: 2)
-    layer = LSTM(8, return_sequences=True)
-    x = draw(0, 1, 64, 4)
+    layer, x = LSTM(8, return_sequences=True), draw(0, 1, 64, 4)
     expected = layer(x)
+    found = company_found(monkeypatch)
     lowered = jax.jit(layer).lower(x)
+    assert [len(f.company.leading) for f in found] == [1]
     assert "transpose" not in lowered.compile().as_text()
     assert_same(jax.jit(layer)(x), expected, 2e-6)
 

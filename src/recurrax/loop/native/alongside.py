@@ -7,7 +7,6 @@ jobs are made of what the loop reads and writes, so they follow it, and the call
 of them at the end. So nobody waits but for a window that somebody is at.
 """
 
-
 import llvmlite.ir as ir
 
 from recurrax.loop.native.emit import (
@@ -78,6 +77,8 @@ def emit_company(module: ir.Module, target: Target, serve: ir.Function) -> ir.Fu
     gone_through = b.load_atomic(at(b, block, i8, PROGRESS), "acquire", 8, typ=i64)
     behind = b.select(finished, steps, gone_through)
 
+    nothing, never = integer(0), integer(NEVER)
+
     def one(i: Register, so_far: list[Register]) -> list[Register]:
         """Do a window of the `i`th job to look at, unless one of another has been done."""
         left, taken, next_end = so_far
@@ -90,17 +91,19 @@ def emit_company(module: ir.Module, target: Target, serve: ir.Function) -> ir.Fu
         seen = b.load_atomic(at(b, counters, i8, NEXT), "acquire", 8, typ=i64)
         left = b.add(left, b.sub(steps, _bound(b, work, seen)))
         window_end = _bound(b, work, b.add(seen, integer(1)))
+        # Somebody is at a leading window, and will be done soon.
+        is_late = b.and_(b.icmp_signed("<", k, leading), b.icmp_signed("<", window_end, never))
+        window_end = b.select(is_late, nothing, window_end)
         is_sooner = b.icmp_signed("<", window_end, next_end)
         return [left, taken, b.select(is_sooner, window_end, next_end)]
 
-    nothing = integer(0)
-    left, taken, next_end = loop(b, 0, jobs, 1, [nothing, nothing, integer(NEVER)], one)
+    left, taken, next_end = loop(b, 0, jobs, 1, [nothing, nothing, never], one)
     all_done = b.and_(finished, b.icmp_signed("==", left, integer(0)))
     b.cbranch(all_done, leave, busy)
     b.position_at_end(busy)
     b.cbranch(b.icmp_signed(">", taken, integer(0)), look, idle)
     b.position_at_end(idle)
-    with b.if_then(has_half(b, work)):
+    with b.if_then(b.and_(has_half(b, work), b.icmp_signed(">", next_end, nothing))):
         b.call(serve, [block, next_end])
     pause(b, target)
     turn, waited = b.add(turns, integer(1)), b.block

@@ -3,7 +3,7 @@
 Linux wakes a thread where it ran last or where its waker runs, and looks for an idle processor only
 among those that share a cache. So a helper may come to wait behind the very thread that asked for
 it, for milliseconds, while another processor idles: until their loads are compared again. The
-caller therefore says where it runs and, where helpers are to share its tiles, lets one that waits
+caller therefore says where it runs and, where it cannot do without helpers, lets one that waits
 there go first; a helper that finds itself there asks to run anywhere else, and so is moved at once,
 and then wherever it might before. (Of processors that are switched off, Linux then forgets that it
 might.)

@@ -8,7 +8,8 @@ ticket left, and one that comes where the caller runs moves on (`apart.py`). It 
 call, so the block counts who refers to it, and the last one puts it by for the next call of the
 same kernel: its pages need not be faulted in again.
 
-Threads that find no tile may find jobs alongside it (`alongside.py`).
+Threads that find no tile may find jobs alongside it (`alongside.py`), or be the partner of who runs
+the only one (`pairing.py`).
 
 What a kernel is like stands in its table of work (`work.py`). The driver reads it there, and so is
 compiled once: a kernel needs no driver of its own, which would take LLVM as long as its loop.

@@ -20,7 +20,7 @@ from recurrax.loop.native.emit import Builder, Module, Register, at, i8, integer
 from recurrax.loop.native.jobs import Company, CompanyCode
 from recurrax.loop.native.lower import Step
 from recurrax.loop.native.microkernel import block_for, widest
-from recurrax.loop.native.paired import PairedCode, pays, shared_products
+from recurrax.loop.native.paired import PairedCode, is_worth_waking, shared_products
 from recurrax.loop.native.passing import PassingCode
 from recurrax.loop.native.schedule import Schedule
 from recurrax.loop.native.target import Target, host, initialise
@@ -150,11 +150,11 @@ def is_paired(
     step: Step, target: Target, length: int, threads: int, company: Company | None = None
 ) -> bool:
     """Whether two threads share the products of a loop over one row."""
-    if step.rows > 1 or threads == 1:
+    if step.rows > 1 or threads == 1 or is_short(step, length):
         return False
     schedule = scheduled(step, target)
     # Who keeps company has been woken anyway.
-    return bool(shared_products(schedule)) if company else pays(schedule, length)
+    return bool(shared_products(schedule)) if company else is_worth_waking(schedule, length)
 
 
 def tile_rows(step: Step, target: Target, threads: int) -> int:

@@ -29,6 +29,7 @@ from recurrax.loop.native.schedule import Schedule
 from recurrax.loop.native.stages import Product
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.tile import Tile, TileCode
+from recurrax.loop.native.trial import Trial
 from recurrax.loop.native.weights import Weights
 
 # Found by measurement: the bytes of a weight that are worth two threads' meeting, and those of all
@@ -52,8 +53,8 @@ def _bytes(weight: Weight) -> int:
     return weight.inputs * weight.outputs * memory.size(weight.dtype)
 
 
-def pays(schedule: Schedule, length: int) -> bool:
-    """Whether a loop is worth waking a thread to be its partner."""
+def is_worth_waking(schedule: Schedule, length: int) -> bool:
+    """Whether a loop gains from a partner what it takes to wake one."""
     read = sum(_bytes(p.weight) for p in shared_products(schedule))
     return schedule.step.rows == 1 and length * read >= _WORTH_WAKING
 
@@ -92,7 +93,18 @@ class PairedCode(TileCode):
 
     @property
     def packed_bytes(self) -> int:
+        return self.answers_at + max(o.outputs * size for _, o, size in self.pairs())
+
+    @property
+    def answers_at(self) -> int:
+        """Where in shared memory the partner's halves are made: one that is late may still write
+        when the scratch memory of the tile has become another's."""
         return self.weights.bytes + self._copies.bytes
+
+    def pairs(self) -> list[tuple[Product, Weight, int]]:
+        """The shared products, the partner's half of the weight, and the size of a number."""
+        halves = self.halves.items()
+        return [(p, other, memory.size(SPILLED[p.result.kind])) for p, (_, other) in halves]
 
     def add_weight(self, product: Product) -> None:
         for part in self.halves.get(product, (product.weight,)):
@@ -156,23 +168,22 @@ class PairedTile(Tile):
     def __init__(self, code: PairedCode, made: ir.Function, b: Builder, rows: int):
         super().__init__(code, made, b, rows)
         self._code = code
-        pairs = [
-            (p, other, memory.size(SPILLED[p.result.kind])) for p, (_, other) in code.halves.items()
-        ]
-        room = max(other.outputs * size for _, other, size in pairs)
-        # The partner's half, by the partner and by the tile: one that is late may still write its.
-        self._answers, self._own = self.take(room), self.take(room)
-        self._lent = self.take(max(other.inputs * size for _, other, size in pairs))
+        self._own = self.take(max(o.outputs * size for _, o, size in code.pairs()))
+        self._lent = self.take(max(o.inputs * size for _, o, size in code.pairs()))
         self._step: Register = integer(0)
+        self._trial = Trial(b, code.target, len(code.halves))
 
     def all_steps(self, begin: list[Register]) -> list[Register]:
+        self._trial.begin()
         last = super().all_steps(begin)
         pairing.end(self.b, self.buffers)
         return last
 
     def one_step(self, i: Register, carried: list[Register]) -> list[Register]:
         self._step = i
-        return super().one_step(i, carried)
+        carried = super().one_step(i, carried)
+        self._trial.judge(self.buffers)
+        return carried
 
     def multiply(self, product: Product, ahead: Sequence[Stretch]) -> None:
         if product not in self._code.halves:
@@ -180,21 +191,22 @@ class PairedTile(Tile):
             return
         b, code = self.b, self._code
         own, other = code.halves[product]
-        answers, apart = (at(b, self.scratch, i8, room) for room in (self._answers, self._own))
+        answers, apart = at(b, self.packed, i8, code.answers_at), at(b, self.scratch, i8, self._own)
         place = list(code.halves).index(product)
         before = b.mul(self._step, integer(len(code.halves)))
         number = b.add(before, integer(place + 1))
-        asks = pairing.is_free(b, self.buffers)
+        asks = b.and_(self._trial.has_begun(self._step), pairing.is_free(b, self.buffers))
         with b.if_then(asks):
             pairing.post(b, self.buffers, number, self._lend(product), answers)
         super().multiply(dataclasses.replace(product, weight=own), ahead)
         before = b.block
         with b.if_then(asks):
-            is_there = pairing.meet(b, self.buffers, number)
+            is_there = pairing.meet(b, self.buffers, number, _bytes(other))
             after = b.block
         answered = b.phi(i1)
         answered.add_incoming(i1(False), before)
         answered.add_incoming(is_there, after)
+        self._trial.note(answered)
         with b.if_then(b.not_(answered)):
             panels = self.panels(other, product.result.kind)
             arguments = [self._address(product.operand), panels, apart, b.trunc(self._step, i1)]

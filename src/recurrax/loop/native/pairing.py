@@ -9,8 +9,9 @@ same to the last bit, whoever makes them.
 
 Nobody waits long for the partner: where the system has taken its processor away, the tile makes the
 other half too, and posts again once the partner has caught up. That may be when the call is over,
-so a partner reads and writes nothing outside the block, which outlives the call. Its weights
-are in there too; while it copies them, when it comes, the tile does not end.
+so a partner reads and writes nothing outside the block, which outlives the call, and writes only
+where nobody but it does. Its weights are in the block too; while it copies them, when it comes, the
+tile does not end.
 """
 
 import llvmlite.ir as ir
@@ -52,9 +53,11 @@ _NUMBER, _OPERAND, _RESULT = POSTED, POSTED + 8, POSTED + 16
 _ENDED = -1
 # Of a partner (at `READY`): whether it gets ready, or is.
 _GETS_READY, _IS_READY = 1, 2
-# Turns of waiting for an answer, the first without a pause, which would take as long as most
-# answers: some ten microseconds in all.
-_SPINS, _SPINS_BEFORE_LEAVING = 1000, 1500
+# Turns of waiting for an answer without a pause, which would take as long as most answers.
+_SPINS = 1000
+# Turns with a pause (at least 15 ns each) before the tile goes on alone, and bytes of the partner's
+# half that are worth another.
+_PATIENCE, _BYTES_A_TURN = 500, 128
 
 
 def has_half(b: Builder, work: Register) -> Register:
@@ -77,21 +80,32 @@ def _told(b: Builder, number: Register, stays: Register) -> Register:
     return b.or_(b.shl(number, integer(1)), b.zext(stays, i64))
 
 
-def post(b: Builder, buffers: Register, number: Register, operand: Register, result: Register):
+def post(
+    b: Builder, buffers: Register, number: Register, operand: Register, result: Register
+) -> None:
     """Ask the partner for its half of a product; `number` is that of the post, from 1 on."""
     store_field(b, buffers, _OPERAND - BUFFERS, operand)
     store_field(b, buffers, _RESULT - BUFFERS, result)
     store_release(b, number, at(b, buffers, i8, _NUMBER - BUFFERS))
 
 
-def meet(b: Builder, buffers: Register, number: Register) -> Register:
-    """Wait for the answer to a post, but not long; tells whether it is there."""
+def meet(b: Builder, buffers: Register, number: Register, size: int) -> Register:
+    """Wait for the answer to a post, but not for long; tells whether it is there.
+
+    The partner's half takes the reading of `size` bytes.
+    """
     callee = declared(b.module, MEETING, MEET.return_type, MEET.args)
-    return b.call(callee, [buffers, number])
+    patience = integer(_SPINS + _PATIENCE + size // _BYTES_A_TURN)
+    return b.call(callee, [buffers, number, patience])
+
+
+def dismiss(b: Builder, buffers: Register) -> None:
+    """Post nothing to the partner any more."""
+    store_release(b, integer(_ENDED), at(b, buffers, i8, _NUMBER - BUFFERS))
 
 
 def end(b: Builder, buffers: Register) -> None:
-    """Let the partner go: nothing will be posted any more."""
+    """Post nothing any more, and see to it that the partner is at nothing outside the block."""
     target = b.module.target
     b.atomic_rmw("xchg", at(b, buffers, i8, _NUMBER - BUFFERS), integer(_ENDED), "seq_cst")
     state = at(b, buffers, i8, READY - BUFFERS)
@@ -107,7 +121,7 @@ def emit_meeting(module: ir.Module, target: Target) -> None:
     """The public function `MEETING`."""
     made = ir.Function(module, MEET, MEETING)
     b = ir.IRBuilder(made.append_basic_block("entry"))
-    buffers, number = made.args
+    buffers, number, patience = made.args
     answer = at(b, buffers, i8, ANSWER - BUFFERS)
     before = b.block
     look, again, longer, done = (
@@ -124,7 +138,7 @@ def emit_meeting(module: ir.Module, target: Target) -> None:
     b.cbranch(b.icmp_signed("<", following, integer(_SPINS)), look, longer)
     b.position_at_end(longer)
     pause(b, target)
-    b.cbranch(b.icmp_signed("<", following, integer(_SPINS_BEFORE_LEAVING)), look, done)
+    b.cbranch(b.icmp_signed("<", following, patience), look, done)
     turns.add_incoming(integer(0), before)
     turns.add_incoming(following, again)
     turns.add_incoming(following, longer)
@@ -152,7 +166,7 @@ def emit_serve(module: ir.Module, target: Target) -> ir.Function:
         store_release(b, _told(b, number, stays), answer)
 
     state = at(b, block, i8, READY)
-    is_ready = b.icmp_signed("==", b.load(state, typ=i64), integer(_IS_READY))
+    is_ready = b.icmp_signed("==", b.load_atomic(state, "acquire", 8, typ=i64), integer(_IS_READY))
     with b.if_then(b.not_(is_ready)):
         # Either this thread sees that the tile has ended, or the tile that this thread is at it.
         b.atomic_rmw("xchg", state, integer(_GETS_READY), "seq_cst")

@@ -1,6 +1,6 @@
 """The function that owns a tile of rows and runs all steps for it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import llvmlite.ir as ir
 
@@ -77,7 +77,7 @@ class TileCode:
 
     @property
     def packed_bytes(self) -> int:
-        """Memory for weights that all threads share."""
+        """Memory for weights, and what else all threads share."""
         return self.weights.bytes
 
     def add_weight(self, product: Product) -> None:
@@ -97,19 +97,6 @@ class TileCode:
     def buffer(self, result: int) -> int | None:
         """The number of the buffer of a result of the step, if it has one."""
         return self.num_arguments + result
-
-    def panels(
-        self,
-        b: Builder,
-        whole: Callable[[int], Register],
-        packed: Register,
-        weight: Weight,
-        kind: str,
-    ) -> Register:
-        """Where a weight's panels begin, `whole(k)` being where argument `k` does."""
-        if self.weights.stays(weight, kind):
-            return at(b, whole(weight.index), memory.stored_type(weight.dtype), weight.offset)
-        return at(b, packed, i8, self.weights.packed[weight, kind].offset)
 
     def product(self, shape: Shape) -> ir.Function:
         if shape not in self._products:
@@ -209,7 +196,9 @@ class Tile:
         return self.b.sub(self.b.sub(self.length, integer(1)), i) if self.code.reverse else i
 
     def panels(self, weight: Weight, kind: str) -> Register:
-        return self.code.panels(self.b, self.inputs.__getitem__, self.packed, weight, kind)
+        if self.code.weights.stays(weight, kind):
+            return self._within(self.inputs[weight.index], weight.dtype, integer(weight.offset))
+        return at(self.b, self.packed, i8, self.code.weights.packed[weight, kind].offset)
 
     def _one_step(self) -> None:
         b, schedule = self.b, self.schedule

@@ -45,7 +45,7 @@ TILE = ir.FunctionType(void, [pointer] * 3 + [i64] * 2)
 JOB = ir.FunctionType(void, [pointer] * 3 + [i64] * 2)
 HALF = ir.FunctionType(void, [pointer] * 2 + [i64] + [pointer] * 2)
 LEAD = ir.FunctionType(void, [pointer] * 2 + [i64])
-MEET = ir.FunctionType(i1, [pointer, i64])
+MEET = ir.FunctionType(i1, [pointer] + [i64] * 2)
 DRIVE = ir.FunctionType(pointer, [pointer] * 2)
 
 

@@ -12,12 +12,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from recurrax.loop.body import Body, Feed, Products
-from recurrax.loop.native import ffi
+from recurrax.loop.native import ffi, jobs
 from recurrax.loop.native.adding_up import Sums, build_sums
 from recurrax.loop.native.effort import check_effort
 from recurrax.loop.native.gathering import Problem, build_gather
 from recurrax.loop.native.in_place import in_place
-from recurrax.loop.native.jobs import pays
 from recurrax.loop.native.kernel import (
     build_loop,
     ensure,
@@ -118,7 +117,8 @@ def run_accompanied(
     """Run `body`, and the products before and after it, as one kernel (`accompanied.py`).
 
     Returns:
-        The last carry, the ys that are not hidden and what trails; None if there is no such kernel.
+        The last carry, the ys that are not hidden, the leaders that are seen and what trails; None
+        if there is no such kernel.
     """
     step, target, threads = _lowered(body), host(), thread_count()
     found = accompanied(step, body, xs, products, target, threads, length=length, reverse=reverse)
@@ -155,7 +155,7 @@ def run_batch_major(
         The last carry, and each y as (batch, time, ...); None where this runner cannot.
     """
     step, target, threads = _lowered(body), host(), thread_count()
-    if step.rows == 1 and threads > 1 and pays(length):
+    if step.rows == 1 and threads > 1 and jobs.pays(length):
         return None  # nothing has to be turned, and other threads may take the products
     ins, outs = body.jaxpr.in_avals, body.jaxpr.out_avals
     xs, ys = ins[len(consts) + len(carry) :], outs[body.num_carry :]

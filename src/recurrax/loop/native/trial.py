@@ -1,0 +1,77 @@
+"""Whether a partner is worth its while, found out as the loop runs.
+
+How long two threads take to meet is not known beforehand: where the system has put both on one
+core, as hosts of virtual machines do at times, it is more than they save. So the first steps are
+made alone, and the shortest step of either kind is kept in mind. As soon as a few steps have been
+shared and none was shorter than the shortest made alone, the partner is let go.
+"""
+
+from recurrax.loop.native import pairing
+from recurrax.loop.native.emit import Builder, Register, declared, i64, integer
+from recurrax.loop.native.target import Target
+
+_ALONE, _SHARED = 3, 4  # steps to be seen
+_LONG = (1 << 63) - 1
+
+
+class Trial:
+    """Emits the trial of a tile whose steps have so many products to share."""
+
+    def __init__(self, b: Builder, target: Target, products: int):
+        self._b = b
+        self._target = target
+        self._products = products
+        self._alone, self._shared, self._before, self._answered, self._seen = (
+            b.alloca(i64) for _ in range(5)
+        )
+
+    def begin(self) -> None:
+        """Emitted before the first step."""
+        for place, start in (
+            (self._alone, _LONG),
+            (self._shared, _LONG),
+            (self._answered, 0),
+            (self._seen, 0),
+        ):
+            self._b.store(integer(start), place)
+        self._b.store(self._now(), self._before)
+
+    def has_begun(self, step: Register) -> Register:
+        """Whether products may be shared yet."""
+        return self._b.icmp_signed(">=", step, integer(_ALONE))
+
+    def note(self, answered: Register) -> None:
+        """Emitted after a product that could be shared, with whether it was."""
+        b = self._b
+        b.store(b.add(self._load(self._answered), b.zext(answered, i64)), self._answered)
+
+    def judge(self, buffers: Register) -> None:
+        """Emitted after a step: lets the partner go if it is of no use."""
+        b, now = self._b, self._now()
+        took = b.sub(now, self._load(self._before))
+        b.store(now, self._before)
+        answered = self._load(self._answered)
+        b.store(integer(0), self._answered)
+        with b.if_then(b.icmp_signed("==", answered, integer(0))):
+            self._keep_shorter(self._alone, took)
+        with b.if_then(b.icmp_signed("==", answered, integer(self._products))):
+            self._keep_shorter(self._shared, took)
+            seen = b.add(self._load(self._seen), integer(1))
+            b.store(seen, self._seen)
+            is_longer = b.icmp_signed(">=", self._load(self._shared), self._load(self._alone))
+            has_been_seen = b.icmp_signed(">=", seen, integer(_SHARED))
+            with b.if_then(b.and_(is_longer, has_been_seen), likely=False):
+                pairing.dismiss(b, buffers)
+
+    def _keep_shorter(self, place: Register, took: Register) -> None:
+        b, least = self._b, self._load(place)
+        b.store(b.select(b.icmp_signed("<", took, least), took, least), place)
+
+    def _load(self, place: Register) -> Register:
+        return self._b.load(place, typ=i64)
+
+    def _now(self) -> Register:
+        """A clock: cycles on x86; on AArch64 programs may read the steady one alone."""
+        name = "cycle" if self._target.is_x86 else "steady"
+        clock = declared(self._b.module, f"llvm.read{name}counter", i64, [])
+        return self._b.call(clock, [])
