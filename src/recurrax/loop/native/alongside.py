@@ -179,7 +179,9 @@ def _emit_leader(module: ir.Module, take: ir.Function, target: Target) -> None:
 
         def is_made() -> Register:
             with b.if_then(b.not_(is_there())):
-                let_others_run(b)  # a helper may wait for this very processor
+                seen = b.load_atomic(following, "acquire", 8, typ=i64)
+                with b.if_then(b.icmp_signed("==", seen, integer(0))):
+                    let_others_run(b)  # a helper may wait for this very processor
                 b.call(take, [block, scratch, k, steps])
             return is_there()
 
