@@ -5,8 +5,9 @@ import threading
 
 import direct
 
-from recurrax.loop.native import paired, trial
+from recurrax.loop.native import paired, pairing, trial
 from recurrax.loop.native.emit import declared, f32, i32, i64, integer, loop, pointer, void
+from recurrax.loop.native.waiting import wait_until
 
 
 def share_everything(monkeypatch):
@@ -14,6 +15,23 @@ def share_everything(monkeypatch):
     monkeypatch.setattr(paired, "_LARGE", 1)
     monkeypatch.setattr(paired, "_WORTH_WAKING", 1)
     monkeypatch.setattr(trial, "_SHARED", 1 << 60)
+
+
+def await_one(monkeypatch):
+    """Let kernels that are emitted from now on wait for a partner, and a step later for its answer.
+
+    They wait for ever where no other thread comes.
+    """
+    multiply = paired.PairedTile.multiply
+
+    def after_waiting(tile, product, ahead):
+        b = tile.b
+        past = b.sub(tile._step, integer(trial._ALONE))
+        with b.if_then(b.icmp_unsigned("<", past, integer(2))):
+            wait_until(b, tile.code.target, lambda: pairing.is_free(b, tile.buffers))
+        multiply(tile, product, ahead)
+
+    monkeypatch.setattr(paired.PairedTile, "multiply", after_waiting)
 
 
 def change(monkeypatch, before=None, after=None):
@@ -46,15 +64,14 @@ def dawdle(b, _packed, _result):
 
 
 class Pool:
-    """A pool of threads, and how many halves they have `made`: `least` at each call or more.
+    """A pool of threads, and how many halves they have `made`.
 
     Every tenth takes `rest` microseconds. `room` is where in shared memory the last one lies.
     """
 
-    def __init__(self, monkeypatch, rest=0, least=50):
+    def __init__(self, monkeypatch, rest=0):
         self._made, self._room = ctypes.c_int64(0), ctypes.c_int64(-1)
         self._schedule = type(direct._run_at_once)(self._start)
-        self._least = least
         self._threads: list[threading.Thread] = []
         monkeypatch.setitem(direct.POOL, "schedule", self._schedule)
 
@@ -88,14 +105,9 @@ class Pool:
         self._threads[-1].start()
 
     def call(self, code, inputs, outputs):
-        """Call the handler in object code, again if the helper came too late for some posts."""
-        engine, given, begun = direct.link(code), [a.copy() for a in inputs], self.made
-        for _ in range(500):
-            for a, start in zip(inputs, given, strict=True):
-                a[...] = start
-            direct.call(engine, *([(a.ctypes.data, a.shape) for a in g] for g in (inputs, outputs)))
-            while self._threads:
-                self._threads.pop().join(timeout=60)
-            if self.made >= begun + self._least:
-                return
-        raise TimeoutError("no helper has come in time")
+        """Call the handler in object code, which stays until the helpers have gone."""
+        engine, begun = direct.link(code), self.made
+        direct.call(engine, *([(a.ctypes.data, a.shape) for a in g] for g in (inputs, outputs)))
+        while self._threads:
+            self._threads.pop().join(timeout=60)
+        assert self.made > begun
