@@ -45,8 +45,11 @@ def run(
     Returns:
         The last carry, the ys, and the products of the feds `seen`.
     """
-    if not feds or body.jaxpr.effects:
-        return _after_products(body, consts, carry, xs, weights, feds, seen, **how)
+    if not feds:
+        return *loop(body, consts, carry, xs, **how), []
+    if body.jaxpr.effects:
+        apart = [True] * len(feds)
+        return _after_some(apart, body, consts, carry, xs, weights, feds, seen, **how)
     outputs = fed_loop_p.bind(
         *consts,
         *carry,
@@ -63,7 +66,8 @@ def run(
     return outputs[:m], outputs[m:n], outputs[n:]
 
 
-def _after_products(
+def _after_some(
+    apart: Sequence[bool],
     body: Body,
     consts: Sequence[Array],
     carry: Sequence[Array],
@@ -75,41 +79,28 @@ def _after_products(
     swapped: tuple[int, ...],
     **how: Any,
 ) -> tuple[list[Array], list[Array], list[Array]]:
-    """The products, and then the loop."""
-    made = multiplied(xs, weights, feds, how["runner"])
-    last, ys = loop(body, consts, carry, made, swapped=apart_from(swapped, feds), **how)
-    return last, ys, [made[feds[k].x] for k in seen]
+    """The same, with some of the products made `apart` from the loop, before it."""
+    swapped = apart_from(swapped, list(itertools.compress(feds, apart)))
+    xs, left = list(xs), []
+    for fed, w, is_apart in zip(feds, weights, apart, strict=True):
+        if is_apart:
+            w = w.T if fed.transposed else w
+            by = {"precision": fed.precision, "runner": how["runner"]}
+            xs[fed.x] = products.product(xs[fed.x], w, **by)
+        else:
+            left.append((fed, w))
+    feds_left, weights_left = [f for f, _ in left], [w for _, w in left]
+    still_seen = [feds[k] for k in seen if not apart[k]]
+    again = tuple(feds_left.index(f) for f in still_seen)
+    given = consts, carry, xs, weights_left, feds_left, again
+    last, ys, made = run(body, *given, swapped=swapped, **how)
+    found = {f.x: product for f, product in zip(still_seen, made, strict=True)}
+    return last, ys, [found.get(feds[k].x, xs[feds[k].x]) for k in seen]
 
 
 def apart_from(swapped: tuple[int, ...], feds: Sequence[Fed]) -> tuple[int, ...]:
     """The swapped stacks that are none of what is multiplied: products are not swapped."""
     return tuple(k for k in swapped if all(f.x != k for f in feds))
-
-
-def multiplied(
-    xs: Sequence[Array], weights: Sequence[Array], feds: Sequence[Fed], runner: str | None
-) -> list[Array]:
-    """What the loop runs over."""
-    made = list(xs)
-    for fed, w in zip(feds, weights, strict=True):
-        w = w.T if fed.transposed else w
-        made[fed.x] = products.product(xs[fed.x], w, precision=fed.precision, runner=runner)
-    return made
-
-
-def partly_multiplied(
-    xs: Sequence[Array],
-    weights: Sequence[Array],
-    feds: Sequence[Fed],
-    marked: Sequence[bool],
-    runner: str | None,
-) -> tuple[list[Array], list[Array], list[Fed]]:
-    """`xs` with the `marked` products made; returns also the weights and the products left."""
-    early, late = [], []
-    for fed, w, is_early in zip(feds, weights, marked, strict=True):
-        (early if is_early else late).append((fed, w))
-    made = multiplied(xs, [w for _, w in early], [f for f, _ in early], runner)
-    return made, [w for _, w in late], [f for f, _ in late]
 
 
 def opened(body: Body) -> Body:
@@ -149,40 +140,17 @@ def _apart(
     *_, x_atoms, weight_atoms = body.shared_out(eqn.invars)
     consts, carry, xs, weights = body.shared_out(operands)
     still = [not is_reached([x_atoms[f.x], w]) for f, w in zip(feds, weight_atoms, strict=True)]
-    return _some_before(still, body, consts, carry, xs, weights, feds, seen, **how)
-
-
-def _some_before(
-    early: Sequence[bool],
-    body: Body,
-    consts: Sequence[Array],
-    carry: Sequence[Array],
-    xs: Sequence[Array],
-    weights: Sequence[Array],
-    feds: Sequence[Fed],
-    seen: Sequence[int],
-    *,
-    swapped: tuple[int, ...],
-    **how: Any,
-) -> list[Array]:
-    """All results, with the products that are `early` made apart from the loop."""
-    swapped = apart_from(swapped, list(itertools.compress(feds, early)))
-    made, weights, late = partly_multiplied(xs, weights, feds, early, how["runner"])
-    late_seen = [k for k in seen if not early[k]]
-    again = tuple(late.index(feds[k]) for k in late_seen)
-    last, ys, found = run(body, consts, carry, made, weights, late, again, swapped=swapped, **how)
-    by_fed = dict(zip(late_seen, found, strict=True))
-    return [*last, *ys, *(made[feds[k].x] if early[k] else by_fed[k] for k in seen)]
+    last, ys, made = _after_some(still, body, consts, carry, xs, weights, feds, seen, **how)
+    return [*last, *ys, *made]
 
 
 def _in_parts(*args, jaxpr, num_consts, num_carry, feds, seen, **how) -> list[Array]:
     body = Body(jaxpr, num_consts, num_carry)
     consts, carry, xs, weights = body.shared_out(args)
-    if seen:  # the others may still be held together with the loop
-        early = [k in seen for k in range(len(feds))]
-        return _some_before(early, body, consts, carry, xs, weights, feds, seen, **how)
-    last, ys, _ = _after_products(body, consts, carry, xs, weights, feds, seen, **how)
-    return [*last, *ys]
+    # Where some are seen, the others may still be held together with the loop.
+    apart = [k in seen or not seen for k in range(len(feds))]
+    last, ys, made = _after_some(apart, body, consts, carry, xs, weights, feds, seen, **how)
+    return [*last, *ys, *made]
 
 
 def leaders(body: Body, feds: Sequence[Fed]) -> list[Multiplied]:

@@ -111,8 +111,19 @@ def link(code):
 
 def call_here(code, inputs, outputs):
     """Call the handler in object code; `outputs` are filled, or are inputs themselves."""
-    pairs = ([(a.ctypes.data, a.shape) for a in arrays] for arrays in (inputs, outputs))
-    call(link(code), *pairs)
+    call_linked(link(code), inputs, outputs)
+
+
+def call_linked(engine, inputs, outputs):
+    """The same of object code that is ready to run, and stays so."""
+    call(engine, *([(a.ctypes.data, a.shape) for a in arrays] for arrays in (inputs, outputs)))
+
+
+def helper(request):
+    """What a pool is asked to run: a function and its argument, for when the caller has gone on."""
+    task = request.contents.task  # lies on the caller's stack
+    address = ctypes.cast(task, ctypes.c_void_p).value
+    return type(task)(address), request.contents.data
 
 
 def call_fenced(code, inputs, outputs, *, at_end=True):

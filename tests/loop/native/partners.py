@@ -99,15 +99,14 @@ class Pool:
         return self._room.value
 
     def _start(self, request):
-        task = request.contents.task  # lies on the caller's stack
-        task = type(task)(ctypes.cast(task, ctypes.c_void_p).value)
-        self._threads.append(threading.Thread(target=task, args=[request.contents.data]))
+        task, data = direct.helper(request)
+        self._threads.append(threading.Thread(target=task, args=[data]))
         self._threads[-1].start()
 
     def call(self, code, inputs, outputs):
         """Call the handler in object code, which stays until the helpers have gone."""
         engine, begun = direct.link(code), self.made
-        direct.call(engine, *([(a.ctypes.data, a.shape) for a in g] for g in (inputs, outputs)))
+        direct.call_linked(engine, inputs, outputs)
         while self._threads:
             self._threads.pop().join(timeout=60)
         assert self.made > begun

@@ -1,7 +1,6 @@
 """Products made alongside a loop over one row, by the thread that has no tile."""
 
 import concurrent.futures
-import ctypes
 
 import direct
 import interpreter
@@ -82,14 +81,12 @@ class LatePool:
         self.waiting, self._engines = [], []
 
     def _wait(self, request):
-        task = request.contents.task  # lies on the caller's stack
-        address = ctypes.cast(task, ctypes.c_void_p).value
-        self.waiting.append((type(task)(address), request.contents.data))
+        self.waiting.append(direct.helper(request))
 
-    def call(self, code, *arrays):
+    def call(self, code, inputs, outputs):
         """Call the handler in object code, which stays for the helpers."""
         self._engines.append(direct.link(code))
-        direct.call(self._engines[-1], *([(a.ctypes.data, a.shape) for a in g] for g in arrays))
+        direct.call_linked(self._engines[-1], inputs, outputs)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -172,19 +169,21 @@ def test_second_derivatives_and_batches_of_gradients(case, name):
     assert_same(of_weight(recurrax.scan)(weight, xs), of_weight(jax.lax.scan)(weight, xs), 2e-5)
 
 
-@pytest.mark.parametrize("times", [40, pytest.param(1000, marks=pytest.mark.long)])
-def test_threads_that_share_the_pool_agree(times):
-    """8 Python threads train 2 models of one row; every gradient is that of a lone call."""
-    models = []
-    for case in CASES:
-        compute, args = jax.jit(gradient_of(CASES[case][0], False)), arguments(case, 100)
-        models.append((compute, args, jax.tree.map(np.asarray, compute(*args))))
+def agree_from_many_threads(models, times, tolerance):
+    """8 Python threads call functions on their arguments; every result is that of a lone call."""
+    known = [(f, args, jax.tree.map(np.asarray, f(*args))) for f, args in models]
 
     def call_often(first):
         for k in range(times):
-            compute, args, expected = models[(first + k) % len(models)]
-            assert_same(compute(*args), expected, 4e-6)
+            compute, args, expected = known[(first + k) % len(known)]
+            assert_same(compute(*args), expected, tolerance)
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(call_often, k) for k in range(8)]:
             done.result(timeout=240)
+
+
+@pytest.mark.parametrize("times", [40, pytest.param(1000, marks=pytest.mark.long)])
+def test_threads_that_share_the_pool_agree(times):
+    models = [(jax.jit(gradient_of(CASES[c][0], False)), arguments(c, 100)) for c in CASES]
+    agree_from_many_threads(models, times, 4e-6)

@@ -1,7 +1,5 @@
 """Products of one row that two threads share."""
 
-import concurrent.futures
-
 import direct
 import interpreter
 import jax
@@ -11,7 +9,7 @@ import partners
 import pytest
 from against_xla import draw
 from recurrences import assert_same, lstm
-from test_alongside import LatePool, company_found, gradient_of
+from test_alongside import LatePool, agree_from_many_threads, company_found, gradient_of
 
 import recurrax
 from recurrax.layers import LSTM
@@ -68,6 +66,12 @@ def gradients(case, units=33, length=2000, reverse=False):
     return interpreter.traced(gradient_of(CASES[case][0], reverse), *args)
 
 
+def forward(length):
+    """The same without gradients, of two products a step."""
+    args = arguments("highway", 33, length)
+    return interpreter.traced(lambda *a: recurrax.scan(highway(a[0]), *a[1:]), *args)
+
+
 def together(program, pool):
     """What two threads make of it, the tile waiting at first for its partner."""
     with pytest.MonkeyPatch.context() as patch:
@@ -119,8 +123,7 @@ def test_nobody_waits_for_a_partner_that_lost_its_processor(monkeypatch):
     """One half in ten comes late: the tile goes on alone meanwhile, and posts again later."""
     partners.share_everything(monkeypatch)
     pool = partners.Pool(monkeypatch, rest=1000)
-    args = arguments("highway", 33, 20_000)
-    program = interpreter.traced(lambda *a: recurrax.scan(highway(a[0]), *a[1:]), *args)
+    program = forward(length=20_000)
     shared = together(program, pool)
     assert pool.made < 20_000  # of 40,000
     assert_same(shared, alone(program, monkeypatch), 0)
@@ -141,8 +144,7 @@ def test_a_partner_that_is_of_no_use_is_let_go(monkeypatch):
     monkeypatch.setattr(trial, "_SHARED", 4)
     partners.change(monkeypatch, after=partners.dawdle)
     pool = partners.Pool(monkeypatch)
-    args = arguments("highway", 33, 5000)
-    program = interpreter.traced(lambda *a: recurrax.scan(highway(a[0]), *a[1:]), *args)
+    program = forward(length=5000)
     shared = together(program, pool)
     assert pool.made < 1000  # of 10,000
     assert_same(shared, alone(program, monkeypatch), 0)
@@ -209,17 +211,5 @@ def test_a_layer_of_one_row_leaves_its_products_to_other_threads(monkeypatch):
 
 @pytest.mark.parametrize("times", [20, pytest.param(500, marks=pytest.mark.long)])
 def test_threads_that_share_the_pool_agree(times):
-    """8 Python threads call 3 models of one row; every result is that of a lone call."""
-    models = []
-    for case in CASES:
-        compute, args = jax.jit(gradient_of(CASES[case][0], False)), arguments(case, 128, 100)
-        models.append((compute, args, jax.tree.map(np.asarray, compute(*args))))
-
-    def call_often(first):
-        for k in range(times):
-            compute, args, expected = models[(first + k) % len(models)]
-            assert_same(compute(*args), expected, 0)
-
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        for done in [pool.submit(call_often, k) for k in range(8)]:
-            done.result(timeout=240)
+    models = [(jax.jit(gradient_of(CASES[c][0], False)), arguments(c, 128, 100)) for c in CASES]
+    agree_from_many_threads(models, times, 0)

@@ -4,7 +4,8 @@ See `pairing.py` for how the two meet.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
 
 import llvmlite.ir as ir
 
@@ -22,12 +23,10 @@ from recurrax.loop.native.emit import (
 )
 from recurrax.loop.native.fetching import Stretch
 from recurrax.loop.native.graph import Weight
-from recurrax.loop.native.jobs import Company
 from recurrax.loop.native.memory import LINE, SPILLED, Lanes
 from recurrax.loop.native.microkernel import Operand, Shape
 from recurrax.loop.native.schedule import Schedule
 from recurrax.loop.native.stages import Product
-from recurrax.loop.native.target import Target
 from recurrax.loop.native.tile import Tile, TileCode
 from recurrax.loop.native.trial import Trial
 from recurrax.loop.native.weights import Weights
@@ -74,22 +73,19 @@ class PairedCode(TileCode):
     The partner has a copy of its own of weights that the tile reads where they lie.
     """
 
-    def __init__(
-        self,
-        module: ir.Module,
-        schedule: Schedule,
-        target: Target,
-        reverse: bool,
-        widest: int,
-        in_place: int = 0,
-        company: Company | None = None,
-    ):
-        self.halves = {p: halves(p.weight, schedule.lanes) for p in shared_products(schedule)}
-        super().__init__(module, schedule, target, reverse, widest, in_place, company)
-        self._copies = Weights(module, schedule.lanes, widest, in_place=0, name="copy")
+    @functools.cached_property
+    def halves(self) -> dict[Product, tuple[Weight, Weight]]:
+        """Of each shared product, the tile's half of the weight and the partner's."""
+        lanes = self.schedule.lanes
+        return {p: halves(p.weight, lanes) for p in shared_products(self.schedule)}
+
+    @functools.cached_property
+    def _copies(self) -> Weights:
+        copies = self.weights.none_in_place("copy")
         for product, (_, other) in self.halves.items():
             if self.weights.stays(other, product.result.kind):
-                self._copies.add(other, product.result.kind)
+                copies.add(other, product.result.kind)
+        return copies
 
     @property
     def packed_bytes(self) -> int:
@@ -220,7 +216,7 @@ class PairedTile(Tile):
         if slot.space in ("scratch", "carry", "next"):
             return address
         lent = at(b, self.scratch, i8, self._lent)
-        self._by_vectors(
+        self.by_vectors(
             product.weight.inputs,
             lambda j, lanes: memory.store(
                 b, memory.load(b, address, slot.dtype, [j], lanes), lent, slot.dtype, [j], lanes
@@ -243,11 +239,4 @@ class PairedTile(Tile):
                 total = b.fadd(total, memory.load(b, base, slot.dtype, [own.outputs, j], lanes))
             memory.store(b, total, result, SPILLED[kind], [own.outputs, j], lanes)
 
-        self._by_vectors(other.outputs, some)
-
-    def _by_vectors(self, width: int, some: Callable[[int | Register, Lanes], None]) -> None:
-        lanes = self.schedule.lanes
-        whole = width - width % lanes
-        loop(self.b, 0, whole, lanes, [], lambda j, _: some(j, Lanes(lanes, lanes)))
-        if whole < width:
-            some(whole, Lanes(lanes, width - whole))
+        self.by_vectors(other.outputs, some)

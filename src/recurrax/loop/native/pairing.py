@@ -33,7 +33,7 @@ from recurrax.loop.native.emit import (
     void,
 )
 from recurrax.loop.native.target import Target
-from recurrax.loop.native.waiting import SPINS_BEFORE_YIELD, let_others_run, pause, wait_until
+from recurrax.loop.native.waiting import pause, wait_until
 from recurrax.loop.native.work import (
     ANSWER,
     BUFFERS,
@@ -180,22 +180,12 @@ def emit_serve(module: ir.Module, target: Target) -> ir.Function:
         b.ret_void()
     say(first, i1(True))
     before = b.block
-    look, idle, rest, found, task, leave = (
-        made.append_basic_block(n) for n in ("look", "idle", "rest", "found", "task", "leave")
-    )
-    b.branch(look)
-    b.position_at_end(look)
-    last, turns = b.phi(i64), b.phi(i64)
+    following, task, leave = (made.append_basic_block(n) for n in ("following", "task", "leave"))
+    b.branch(following)
+    b.position_at_end(following)
+    last = b.phi(i64)
+    wait_until(b, target, lambda: b.icmp_signed("!=", number_of_post(), last))
     number = number_of_post()
-    b.cbranch(b.icmp_signed("==", number, last), idle, found)
-    b.position_at_end(idle)
-    pause(b, target)
-    turn = b.add(turns, integer(1))
-    b.cbranch(b.icmp_signed("<", turn, integer(SPINS_BEFORE_YIELD)), look, rest)
-    b.position_at_end(rest)
-    let_others_run(b)
-    b.branch(look)
-    b.position_at_end(found)
     b.cbranch(has_ended(number), leave, task)
     b.position_at_end(task)
     operand, result = (load_field(b, block, field, pointer) for field in (_OPERAND, _RESULT))
@@ -203,15 +193,9 @@ def emit_serve(module: ir.Module, target: Target) -> ir.Function:
     steps = b.load_atomic(at(b, block, i8, PROGRESS), "acquire", 8, typ=i64)
     stays = b.icmp_signed("<", steps, wanted)
     say(number, stays)
-    b.cbranch(stays, look, leave)
-    for source, known, spent in (
-        (before, first, integer(0)),
-        (idle, last, turn),
-        (rest, last, integer(0)),
-        (task, number, integer(0)),
-    ):
-        last.add_incoming(known, source)
-        turns.add_incoming(spent, source)
+    b.cbranch(stays, following, leave)
+    last.add_incoming(first, before)
+    last.add_incoming(number, task)
     b.position_at_end(leave)
     b.ret_void()
     return made

@@ -1,6 +1,6 @@
 """The function that owns a tile of rows and runs all steps for it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import llvmlite.ir as ir
 
@@ -340,9 +340,8 @@ class Tile:
         def row(r: Register, _) -> None:
             there = [start, b.mul(r, integer(outside))]
             here = [b.mul(r, integer(inside))]
-            whole = place.width - place.width % self.schedule.lanes
 
-            def move(j, lanes: Lanes) -> None:
+            def move(j: int | Register, lanes: Lanes) -> None:
                 if inwards:
                     value = memory.load(b, buffer, place.dtype, [*there, j], lanes)
                     memory.store(b, value, scratch, dtype, [*here, j], lanes)
@@ -350,13 +349,18 @@ class Tile:
                     value = memory.load(b, scratch, dtype, [*here, j], lanes)
                     memory.store(b, value, buffer, place.dtype, [*there, j], lanes)
 
-            count = self.schedule.lanes
-            loop(b, 0, whole, count, [], lambda j, _: move(j, Lanes(count, count)))
-            if whole < place.width:
-                move(whole, Lanes(count, place.width - whole))
+            self.by_vectors(place.width, move)
 
         if place.by_row or inwards:
             loop(b, 0, self.rows, 1, [], row)
         else:
             with b.if_then(self._is_first):
                 row(integer(0), [])
+
+    def by_vectors(self, width: int, some: Callable[[int | Register, Lanes], None]) -> None:
+        """`some(start, lanes)` for each vector of a row, the last of which may be a part of one."""
+        lanes = self.schedule.lanes
+        whole = width - width % lanes
+        loop(self.b, 0, whole, lanes, [], lambda j, _: some(j, Lanes(lanes, lanes)))
+        if whole < width:
+            some(whole, Lanes(lanes, width - whole))

@@ -37,6 +37,10 @@ class Weights:
         self._lanes = lanes
         self._in_place = in_place
 
+    def none_in_place(self, name: str) -> "Weights":
+        """No weights yet, for panels as wide, all of them packed."""
+        return Weights(self._module, self._lanes, self._widest, 0, name)
+
     def add(self, weight: Weight, kind: str) -> None:
         """Make room for a weight that products of registers `kind` read."""
         key = (weight, kind)
