@@ -1,13 +1,16 @@
-"""AᵀD over the rows of a window, for several As and one D, added to what is there.
+"""AᵀD over some rows, for several As and one D, added to what is there.
 
-D is in the cache already: a panel of its columns is packed at a time, and all As are multiplied
-with it, so that neither needs room for the whole of D again.
+Nothing is transposed as a whole: columns of A are copied in blocks, as the product takes its
+operand. A panel of D's columns is packed at a time, and all As are multiplied with it, so that it
+is still in the cache. Where D lies in memory, the products ask for the next panel meanwhile.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import llvmlite.ir as ir
 
+from recurrax.loop.native import memory
 from recurrax.loop.native.emit import (
     Builder,
     Register,
@@ -16,45 +19,53 @@ from recurrax.loop.native.emit import (
     i1,
     i8,
     integer,
+    joined,
     loop,
     pointer,
     void,
 )
-from recurrax.loop.native.gathering import blocks_bytes, copy_blocks, whole_blocks
 from recurrax.loop.native.graph import Weight
-from recurrax.loop.native.memory import SPILLED, TYPES, aligned, size
-from recurrax.loop.native.microkernel import Addend, Operand, Shape, block_for, emit_product
+from recurrax.loop.native.memory import LINE, SPILLED, TYPES, Lanes, aligned, size
+from recurrax.loop.native.microkernel import Block, Lines, Operand, Shape, emit_product
 from recurrax.loop.native.panels import Layout, emit_pack
 from recurrax.loop.native.target import Target
 
 
-class Contraction:
-    """Emits the contraction of `rows` rows, each A of so many columns as `lefts` says.
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """`rows` rows of As with so many columns as `lefts` tells, and of D with `right` of them.
 
-    D is `right` columns of rows that lie `features` apart. `scratch_bytes` of memory are needed.
+    All are of register kind `kind`. Rows of D lie `features` numbers apart, those of the results
+    `between`. Where D and the results are `far`, they come from memory, and after these rows of D
+    the next ones are contracted.
     """
 
-    def __init__(
-        self,
-        module: ir.Module,
-        name: str,
-        target: Target,
-        kind: str,
-        rows: int,
-        lefts: Sequence[int],
-        right: int,
-        features: int,
-    ):
-        self._module, self._name, self._target, self._kind = module, name, target, kind
-        self._rows, self._lefts, self._right, self._features = rows, lefts, right, features
-        self._lanes = target.lanes(64 if kind == "f64" else 32)
-        self._block = block_for(target.registers)
+    kind: str
+    rows: int
+    lefts: tuple[int, ...]
+    right: int
+    features: int
+    between: int
+    far: bool = False
+
+
+class Contraction:
+    """Emits the contraction of some `terms`; `scratch_bytes` of memory are needed.
+
+    It goes over the results in blocks of `block`.
+    """
+
+    def __init__(self, module: ir.Module, name: str, target: Target, terms: Terms, block: Block):
+        self._module, self._name, self._target = module, name, target
+        self._terms, self._block = terms, block
+        self._lanes = target.lanes(64 if terms.kind == "f64" else 32)
         self._starts, start = [], 0
-        for columns in lefts:
+        for columns in terms.lefts:
             self._starts.append(start)
-            start += blocks_bytes(rows, columns, self._block.rows, kind)
+            in_blocks = -(-columns // block.rows) * block.rows
+            start += aligned(in_blocks * terms.rows * size(SPILLED[terms.kind]))
         self._panel_at = start
-        panel = rows * self._block.vectors * self._lanes * size(SPILLED[kind])
+        panel = terms.rows * block.vectors * self._lanes * size(SPILLED[terms.kind])
         self.scratch_bytes = start + aligned(panel)
         self._function = self._emit()
 
@@ -69,11 +80,39 @@ class Contraction:
         rows: int,
     ) -> None:
         """Take `rows` rows of the `k`th A, `apart` from each other, as those from `first` on."""
-        width = self._block.rows
+        type_ = TYPES[self._terms.kind]
         to = at(b, scratch, i8, self._starts[k])
-        to = at(b, to, TYPES[self._kind], b.mul(first, integer(width)))
-        columns = self._lefts[k], apart
-        copy_blocks(b, source, to, self._kind, columns, width, rows, self._rows)
+        to = at(b, to, type_, b.mul(first, integer(self._block.rows)))
+        # As many rows together as make a line that is written at once.
+        together = max(1, self._lanes // self._block.rows)
+        whole = rows - rows % together
+
+        def some(r: Register, number: int) -> None:
+            lines = [
+                at(b, source, type_, b.mul(b.add(r, integer(i)), apart)) for i in range(number)
+            ]
+            self._copy_blocks(b, lines, at(b, to, type_, b.mul(r, integer(self._block.rows))), k)
+
+        loop(b, 0, whole, together, [], lambda r, _: some(r, together))
+        loop(b, whole, rows, 1, [], lambda r, _: some(r, 1))
+
+    def _copy_blocks(self, b: Builder, rows: Sequence[Register], to: Register, k: int) -> None:
+        """Copy neighbouring rows of the `k`th A: a block has its columns of the first, then of the
+        second. From one block to the next, `to` goes over the columns of all rows.
+        """
+        dtype, width = SPILLED[self._terms.kind], self._block.rows
+        whole, rest = divmod(self._terms.lefts[k], width)
+        lanes = Lanes(len(rows) * width, len(rows) * width)
+
+        def block(number: Register, used: int) -> None:
+            start = b.mul(number, integer(width))
+            values = [memory.load(b, row, dtype, [start], Lanes(width, used)) for row in rows]
+            place = b.mul(start, integer(self._terms.rows))
+            memory.store(b, joined(b, values), to, dtype, [place], lanes)
+
+        loop(b, 0, whole, 1, [], lambda number, _: block(number, width))
+        if rest:
+            block(integer(whole), rest)
 
     def add(
         self, b: Builder, scratch: Register, right: Register, results: Sequence[Register]
@@ -83,29 +122,16 @@ class Contraction:
 
     def _emit(self) -> ir.Function:
         """`void contract(scratch, right, results...)`."""
-        types = [pointer] * (2 + len(self._lefts))
-        made, b = function(self._module, self._name, void, types)
-        lanes, type_ = self._lanes, TYPES[self._kind]
+        terms = self._terms
+        made, b = function(self._module, self._name, void, [pointer] * (2 + len(terms.lefts)))
         scratch, right, *results = made.args
-        packed = at(b, scratch, i8, self._panel_at)
-        whole = Layout(self._rows, self._right, lanes, self._block.vectors)
-        for run in whole.panels():
-            width = run.vectors * lanes
+        for run in Layout(terms.rows, terms.right, self._lanes, self._block.vectors).panels():
+            width = run.vectors * self._lanes
             stop = run.column + run.count * width
-            rest = whole.outputs - (stop - width) if stop > whole.outputs else 0
+            rest = terms.right - (stop - width) if stop > terms.right else 0
 
             def panel(column: Register, used: int, vectors: int = run.vectors) -> None:
-                name = f"{self._name}_{vectors}of{used}"
-                layout = Layout(self._rows, used, lanes, vectors)
-                dtype = SPILLED[self._kind]
-                weight = Weight(0, dtype, 0, self._rows, used, self._features, 1)
-                pack = emit_pack(self._module, f"{name}_pack", weight, layout, self._kind)
-                b.call(pack, [at(b, right, type_, column), packed])
-                for k, start in enumerate(self._starts):
-                    product = self._product(f"{name}_product{k}", self._lefts[k], layout)
-                    blocks = at(b, scratch, i8, start)
-                    result = at(b, results[k], type_, column)
-                    b.call(product, [blocks, packed, result, i1(False), result])
+                self._panel(b, scratch, right, results, column, used, vectors)
 
             if rest:
                 stop -= width
@@ -116,13 +142,40 @@ class Contraction:
         b.ret_void()
         return made
 
-    def _product(self, name: str, left: int, layout: Layout) -> ir.Function:
+    def _panel(self, b: Builder, scratch, right, results, column, used: int, vectors: int) -> None:
+        """Pack the `used` columns of D from `column` on, and multiply all As with them."""
+        terms, type_ = self._terms, TYPES[self._terms.kind]
+        name = f"{self._name}_{vectors}of{used}"
+        layout = Layout(terms.rows, used, self._lanes, vectors)
+        weight = Weight(0, SPILLED[terms.kind], 0, terms.rows, used, terms.features, 1)
+        pack = emit_pack(self._module, f"{name}_pack", weight, layout, terms.kind)
+        packed = at(b, scratch, i8, self._panel_at)
+        b.call(pack, [at(b, right, type_, column), packed])
+        following = b.add(column, integer(used))
+        is_last = b.icmp_signed(">=", following, integer(terms.right))
+        following = b.select(is_last, integer(terms.rows * terms.features), following)
+        for k, start in enumerate(self._starts):
+            asks = terms.far and k == 0
+            product = self._product(f"{name}_product{k}", terms.lefts[k], layout, asks)
+            blocks, result = at(b, scratch, i8, start), at(b, results[k], type_, column)
+            arguments = [blocks, packed, result, i1(False)]
+            b.call(product, arguments + [at(b, right, type_, following)] * asks)
+
+    def _product(self, name: str, left: int, layout: Layout, asks: bool) -> ir.Function:
+        """The product of one A with a panel, which `asks` for the next panel of D."""
+        terms, width = self._terms, self._block.rows
+        number = size(SPILLED[terms.kind])
+        panel = Lines(-(-layout.outputs * number // LINE), terms.rows, terms.features * number)
+        whole, rest = divmod(left, width)
         shape = Shape(
-            blocks=whole_blocks(left, self._block.rows),
-            kind=self._kind,
-            operand=Operand.by_blocks(self._rows, self._block.rows),
-            result_stride=self._right,
-            addends=(Addend(SPILLED[self._kind], self._right),),
+            blocks=(*([(width, whole)] if whole else []), *([(rest, 1)] if rest else [])),
+            kind=terms.kind,
+            operand=Operand.by_blocks(terms.rows, width),
+            result_stride=terms.between,
+            addends=(),
             layout=layout,
+            fetched=(panel,) if asks else (),
+            adds_up=True,
+            is_far=terms.far,
         )
         return emit_product(self._module, name, shape, self._target.registers)

@@ -205,6 +205,16 @@ def across(b: Builder, vector: Register, combine: Callable) -> Register:
     return b.extract_element(vector, i32(0))
 
 
+def joined(b: Builder, vectors: Sequence[Register]) -> Register:
+    """The lanes of a power of two of vectors, one vector behind the other."""
+    while len(vectors) > 1:
+        lanes = range(2 * vectors[0].type.count)
+        mask = ir.Constant(ir.VectorType(i32, len(lanes)), list(lanes))
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        vectors = [b.shuffle_vector(first, second, mask) for first, second in pairs]
+    return vectors[0]
+
+
 def transposed(b: Builder, rows: Sequence[Register]) -> list[Register]:
     """As many vectors as each has lanes: lane i of vector j becomes lane j of vector i.
 

@@ -1,10 +1,9 @@
 """The product for weight gradients: AᵀD, the contraction over all time steps and rows.
 
-Nothing is transposed as a whole: some hundred rows at a time, a few columns of A are copied
-together and D is packed like a weight, and the product kernel adds their product to the result.
-A thread owns a range of the rows, and the threads' results are added up: so nobody copies what
-another copies too. Where a result is too large for that, a thread owns a range of its columns or
-of its rows, whichever there are more of.
+Some hundred rows are contracted at a time (`contracting.py`), and added to the result. A thread
+owns a range of the rows, and the threads' results are added up: so nobody copies what another
+copies too. Where a result is too large for that, a thread owns a range of its columns or of its
+rows, whichever there are more of.
 """
 
 import dataclasses
@@ -12,6 +11,7 @@ import dataclasses
 import llvmlite.ir as ir
 
 from recurrax.loop.native import memory
+from recurrax.loop.native.contracting import Contraction, Terms
 from recurrax.loop.native.emit import (
     Builder,
     Module,
@@ -19,7 +19,6 @@ from recurrax.loop.native.emit import (
     Type,
     at,
     function,
-    i1,
     i8,
     i64,
     integer,
@@ -29,25 +28,17 @@ from recurrax.loop.native.emit import (
     void,
     zero,
 )
-from recurrax.loop.native.graph import Weight
 from recurrax.loop.native.memory import SPILLED, TYPES, Lanes
-from recurrax.loop.native.microkernel import (
-    Addend,
-    Block,
-    Operand,
-    Shape,
-    block_for,
-    emit_product,
-    even,
-)
-from recurrax.loop.native.panels import Layout, emit_pack
+from recurrax.loop.native.microkernel import Block, block_for, even
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.work import Work, constant_data, emit_handler
 
-_CHUNKS = range(384, 159, -1)
+# Rows contracted at a time; of how many neither they nor the result are in the cache as a rule.
+_CHUNKS = range(640, 319, -1)
+_MANY = 128
 # Threads share out rows where there are so many for each number of the result's longer side that
 # the others add up.
-_ADDING = 8
+_ADDING = 4
 _ROWS = 32
 
 
@@ -177,7 +168,7 @@ def _chunks(rows: int) -> tuple[tuple[int, int], ...]:
     for size in _CHUNKS:
         if rows % size == 0:
             return ((size, rows // size),)
-    return even(rows, 256)
+    return even(rows, _CHUNKS[0])
 
 
 class GatherCode:
@@ -275,73 +266,19 @@ class GatherCode:
         name = f"{self.name}{part.rows}x{part.left}x{part.right}"
         made, b = function(self.module, f"chunk{name}", void, [pointer] * 4)
         left, right, result, scratch = made.args
-        block = self.block
-        layout = Layout(part.rows, part.right, self.lanes, block.vectors)
-        weight = Weight(0, self.dtype, 0, part.rows, part.right, self.problem.features, 1)
-        pack = emit_pack(self.module, f"pack{name}", weight, layout, self.problem.kind)
-        shape = Shape(
-            blocks=whole_blocks(part.left, block.rows),
-            kind=self.problem.kind,
-            operand=Operand.by_blocks(part.rows, block.rows),
-            result_stride=self.problem.right,
-            addends=(Addend(self.dtype, self.problem.right),),
-            layout=layout,
+        problem = self.problem
+        terms = Terms(
+            kind=problem.kind,
+            rows=part.rows,
+            lefts=(part.left,),
+            right=part.right,
+            features=problem.features,
+            between=problem.right,
+            far=part.rows >= _MANY,
         )
-        product = emit_product(self.module, f"product{name}", shape, self.target.registers)
-        copied = blocks_bytes(part.rows, part.left, block.rows, self.problem.kind)
-        packed = at(b, scratch, i8, copied)
-        size = copied + layout.size * memory.size(self.dtype) + 64
-        self.scratch_bytes = max(self.scratch_bytes, size)
-        columns = part.left, integer(self.problem.left)
-        copy_blocks(b, left, scratch, self.problem.kind, columns, block.rows, part.rows, part.rows)
-        b.call(pack, [right, packed])
-        b.call(product, [scratch, packed, result, i1(False), result])
+        contraction = Contraction(self.module, f"contract{name}", self.target, terms, self.block)
+        self.scratch_bytes = max(self.scratch_bytes, contraction.scratch_bytes)
+        contraction.copy(b, scratch, 0, left, integer(problem.left), integer(0), part.rows)
+        contraction.add(b, scratch, right, [result])
         b.ret_void()
         return made
-
-
-def whole_blocks(columns: int, width: int) -> tuple[tuple[int, int], ...]:
-    """Columns of A as the product's blocks, as (size, times): all whole but the last."""
-    whole, rest = divmod(columns, width)
-    return (*(((width, whole),) if whole else ()), *(((rest, 1),) if rest else ()))
-
-
-def blocks_bytes(rows: int, columns: int, width: int, kind: str) -> int:
-    """Memory for `rows` of that many columns of A, in blocks."""
-    size = memory.size(SPILLED[kind])
-    return memory.aligned(-(-columns // width) * width * rows * size)
-
-
-def copy_blocks(
-    b: Builder,
-    source: Register,
-    copy: Register,
-    kind: str,
-    columns: tuple[int, Register],
-    width: int,
-    rows: int,
-    among: int,
-) -> None:
-    """Copy rows of A in blocks of `width` columns, of `among` rows that are to be copied in all.
-
-    So the product takes its operand: a block has its columns of the first row, then of the second.
-    `columns` are how many there are, and how far rows lie apart.
-    """
-    count, stride = columns
-    dtype, whole = SPILLED[kind], count // width
-
-    def row(r: Register, _) -> None:
-        line = b.mul(r, stride)
-        target = b.mul(r, integer(width))
-
-        def block(k, used: int) -> None:
-            start = integer(k * width) if isinstance(k, int) else b.mul(k, integer(width))
-            values = memory.load(b, source, dtype, [line, start], Lanes(width, used))
-            to = b.mul(start, integer(among))
-            memory.store(b, values, copy, dtype, [to, target], Lanes(width, width))
-
-        loop(b, 0, whole, 1, [], lambda k, _: block(k, width))
-        if count > whole * width:
-            block(whole, count - whole * width)
-
-    loop(b, 0, rows, 1, [], row)

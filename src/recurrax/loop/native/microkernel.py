@@ -12,6 +12,7 @@ import llvmlite.ir as ir
 
 from recurrax.loop.native import memory
 from recurrax.loop.native.emit import (
+    Builder,
     Register,
     at,
     function,
@@ -26,7 +27,7 @@ from recurrax.loop.native.emit import (
     zero,
 )
 from recurrax.loop.native.functions import fma
-from recurrax.loop.native.memory import TYPES, Lanes
+from recurrax.loop.native.memory import LINE, TYPES, Lanes
 from recurrax.loop.native.panels import Layout
 
 _UNROLL = 2
@@ -84,11 +85,34 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
+class Lines:
+    """Cache lines to ask for: `count` neighbours in each of `runs` runs, `apart` bytes apart."""
+
+    count: int
+    runs: int = 1
+    apart: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.count * self.runs
+
+    def offset(self, b: Builder, number: Register) -> Register:
+        """How many bytes after the first of them line `number` lies."""
+        if self.runs == 1:
+            return b.mul(number, integer(LINE))
+        run = b.udiv(number, integer(self.count))
+        place = b.sub(number, b.mul(run, integer(self.count)))
+        return b.add(b.mul(run, integer(self.apart)), b.mul(place, integer(LINE)))
+
+
+@dataclasses.dataclass(frozen=True)
 class Shape:
     """All that a product kernel is specialised to; `blocks` are (rows, times), in order.
 
-    Meanwhile it asks for memory that others will need: so many cache lines, at so many places, as
-    `fetched` tells.
+    The sums start from the `addends`, or where it `adds_up`, from what stands in the result; if
+    that `is_far`, out of the caches, each block asks for the place of the next one. Meanwhile the
+    product asks for memory that others will need: the lines `fetched`, one place for each. Those
+    of more than one run stand alone.
     """
 
     blocks: tuple[tuple[int, int], ...]
@@ -97,7 +121,9 @@ class Shape:
     result_stride: int
     addends: tuple[Addend, ...]
     layout: Layout
-    fetched: tuple[int, ...] = ()
+    fetched: tuple[Lines, ...] = ()
+    adds_up: bool = False
+    is_far: bool = False
 
     @property
     def rows(self) -> int:
@@ -131,9 +157,9 @@ class Shape:
                 blocks += times * self.row_blocks
         return found
 
-    def blocks_for(self, lines: int) -> int:
-        """How many blocks ask for that many lines of one place."""
-        return -(-lines // self.lines_a_block)
+    def blocks_for(self, lines: Lines) -> int:
+        """How many blocks ask for the lines of one place."""
+        return -(-lines.total // self.lines_a_block)
 
     def can_fetch(self, registers: int) -> bool:
         """Whether there is time to ask for all that is `fetched`."""
@@ -224,32 +250,43 @@ class _Emitter:
             for v in range(run.count * run.vectors)
         ]
 
-    def _stretch(self, number: Register) -> tuple[Register, Register]:
-        """Where the lines begin that block `number` asks for, and how far on the last one lies.
-
-        When all have been asked for, it is one line that is there.
+    def _stretch(self, number: Register) -> tuple[Register, Register, Register]:
+        """The place that block `number` asks for lines of, its first one, and the last that there
+        are. When all have been asked for, it is one line that is there.
         """
-        b, lines, before = self.b, self.shape.lines_a_block, 0
-        start, last = self.operand, integer(0)
-        for place, count in zip(self.fetched, self.shape.fetched, strict=True):
-            done = b.mul(b.sub(number, integer(before)), integer(lines * memory.LINE))
+        b, before = self.b, 0
+        start, first, last = self.operand, integer(0), integer(0)
+        for place, lines in zip(self.fetched, self.shape.fetched, strict=True):
             reached = b.icmp_signed(">=", number, integer(before))
-            before += self.shape.blocks_for(count)
+            done = b.mul(b.sub(number, integer(before)), integer(self.shape.lines_a_block))
+            before += self.shape.blocks_for(lines)
             is_here = b.and_(reached, b.icmp_signed("<", number, integer(before)))
-            start = b.select(is_here, at(b, place, i8, done), start)
-            rest = b.sub(integer((count - 1) * memory.LINE), done)
-            last = b.select(is_here, rest, last)
-        return start, last
+            start = b.select(is_here, place, start)
+            first = b.select(is_here, done, first)
+            last = b.select(is_here, integer(lines.total - 1), last)
+        return start, first, last
 
-    def _fetch(self, k: Register, stretch: tuple[Register, Register]) -> None:
+    def _fetch(self, k: Register, stretch: tuple[Register, Register, Register]) -> None:
         """Ask for the line of a stretch whose turn it is at input `k`."""
-        b, (start, last) = self.b, stretch
-        offset = b.mul(k, integer(memory.LINE // _UNROLL))
-        offset = b.select(b.icmp_signed("<", offset, last), offset, last)
+        b, (start, first, last) = self.b, stretch
+        line = b.add(first, b.udiv(k, integer(_UNROLL)))
+        line = b.select(b.icmp_signed("<", line, last), line, last)
+        offset = self.shape.fetched[0].offset(b, line)
         prefetch(b, at(b, start, i8, offset), to_write=False)
+
+    def _fetch_next(self, size: int, row: Register, column: Register) -> None:
+        """Ask for where the result of the block below goes, if there is one."""
+        b, type_ = self.b, TYPES[self.shape.kind]
+        below = at(b, self.result, type_, column)
+        for i in range(size, 2 * size):
+            line = at(b, below, type_, self._row(row, i, self.shape.result_stride))
+            for place, _ in self.places:
+                prefetch(b, at(b, line, type_, place), to_write=True)
 
     def block(self, size: int, row: Register, column: Register, number: Register) -> None:
         stretch = self._stretch(number) if self.fetched else None
+        if self.shape.is_far:
+            self._fetch_next(size, row, column)
         b, layout = self.b, self.shape.layout
         type_ = TYPES[self.shape.kind]
         inputs = layout.inputs
@@ -325,7 +362,12 @@ class _Emitter:
         """What the sums at `place` of row `i` start from."""
         offset, lanes = place
         total = None
-        for base, addend in zip(self.addends, self.shape.addends, strict=True):
+        bases, addends = self.addends, self.shape.addends
+        if self.shape.adds_up:
+            bases = [*bases, self.result]
+            own = Addend(memory.SPILLED[self.shape.kind], self.shape.result_stride)
+            addends = (*addends, own)
+        for base, addend in zip(bases, addends, strict=True):
             if not lanes.used:
                 continue
             offsets = [column, offset]

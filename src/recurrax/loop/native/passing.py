@@ -14,7 +14,7 @@ from collections.abc import Callable
 import llvmlite.ir as ir
 
 from recurrax.loop.native import memory
-from recurrax.loop.native.contracting import Contraction
+from recurrax.loop.native.contracting import Contraction, Terms
 from recurrax.loop.native.emit import Builder, Register, at, i1, i8, integer, load_pointer, loop
 from recurrax.loop.native.gathering import GatherCode
 from recurrax.loop.native.graph import Weight
@@ -183,7 +183,8 @@ class PassingTile(Tile):
             lefts = [self._code.gathers[k][0].problem.left for k in members]
             name = f"contract{n}_{steps}x{self.rows}"
             module, target, rows = self._code.module, self._code.target, steps * self.rows
-            made = Contraction(module, name, target, kind, rows, lefts, right, features)
+            terms = Terms(kind, rows, tuple(lefts), right, features, between=right)
+            made = Contraction(module, name, target, terms, block_for(target.registers))
             found.append((made, members))
         return found
 

@@ -27,6 +27,7 @@ from recurrax.loop.native.jobs import Company
 from recurrax.loop.native.memory import LINE, SPILLED, Lanes, aligned
 from recurrax.loop.native.microkernel import (
     Addend,
+    Lines,
     Operand,
     Shape,
     block_for,
@@ -237,7 +238,7 @@ class Tile:
         largest = max(products, key=lambda p: p.weight.inputs * p.weight.outputs, default=None)
         if largest is None or not ahead or not leaves_memory_idle(largest.weight):
             return None
-        shape = self._shape(largest, tuple(s.lines(self.rows) for s in ahead))
+        shape = self._shape(largest, ahead)
         return largest if shape.can_fetch(registers) else None
 
     def _fetch_row(self, row: Register, ahead: Sequence[Stretch]) -> None:
@@ -305,7 +306,7 @@ class Tile:
         slot = self.schedule.whereabouts(value)
         return at(self.b, self._base(slot), memory.stored_type(slot.dtype), slot.offset)
 
-    def _shape(self, product: Product, fetched: tuple[int, ...] = ()) -> Shape:
+    def _shape(self, product: Product, ahead: Sequence[Stretch]) -> Shape:
         where, kind = self.schedule.whereabouts, product.result.kind
         addends = [where(a) for a in product.addends]
         return Shape(
@@ -315,12 +316,12 @@ class Tile:
             result_stride=where(product.result).stride,
             addends=tuple(Addend(slot.dtype, slot.stride) for slot in addends),
             layout=self.code.weights.layout(product.weight, kind),
-            fetched=fetched,
+            fetched=tuple(Lines(s.lines(self.rows)) for s in ahead),
         )
 
     def multiply(self, product: Product, ahead: Sequence[Stretch]) -> None:
         """Make a product, which asks for what is needed `ahead`."""
-        b, shape = self.b, self._shape(product, tuple(s.lines(self.rows) for s in ahead))
+        b, shape = self.b, self._shape(product, ahead)
         panels = self.panels(product.weight, product.result.kind)
         operand, result = self._address(product.operand), self._address(product.result)
         odd = b.trunc(self._time, i1)
