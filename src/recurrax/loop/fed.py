@@ -6,6 +6,7 @@ the backward loop runs.
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -77,18 +78,22 @@ def _after_some(
     seen: Sequence[int],
     *,
     swapped: tuple[int, ...],
+    lowered: bool = False,
     **how: Any,
 ) -> tuple[list[Array], list[Array], list[Array]]:
     """The same, with some of the products made `apart` from the loop, before it."""
-    swapped = apart_from(swapped, list(itertools.compress(feds, apart)))
     xs, left = list(xs), []
     for fed, w, is_apart in zip(feds, weights, apart, strict=True):
         if is_apart:
-            w = w.T if fed.transposed else w
             by = {"precision": fed.precision, "runner": how["runner"]}
-            xs[fed.x] = products.product(xs[fed.x], w, **by)
+            if lowered:
+                by |= {"transposed": fed.transposed, "swapped": fed.x in swapped}
+                xs[fed.x] = plan.product(xs[fed.x], w, **by)
+            else:
+                xs[fed.x] = products.product(xs[fed.x], w.T if fed.transposed else w, **by)
         else:
             left.append((fed, w))
+    swapped = apart_from(swapped, list(itertools.compress(feds, apart)))
     feds_left, weights_left = [f for f, _ in left], [w for _, w in left]
     still_seen = [feds[k] for k in seen if not apart[k]]
     again = tuple(feds_left.index(f) for f in still_seen)
@@ -186,4 +191,11 @@ def _batched(given, *, jaxpr, num_consts, num_carry, feds, seen, **params):
     return [*depends(jaxpr.jaxpr, marks, num_consts, num_carry)[1], *made]
 
 
-fed_loop_p = together.primitive("fed_loop", _in_parts, _at_once, _abstract_eval, _batched)
+fed_loop_p = together.primitive(
+    "fed_loop",
+    _in_parts,
+    _at_once,
+    _abstract_eval,
+    _batched,
+    lowered_parts=functools.partial(_in_parts, lowered=True),
+)

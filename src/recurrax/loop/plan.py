@@ -88,8 +88,12 @@ def run(
     reverse: bool,
     unroll: int | bool,
     runner: str | None,
+    swapped: tuple[int, ...] = (),
 ) -> tuple[list[Array], list[Array]]:
     """Run `body` with the runner that the plan chooses.
+
+    The xs and ys (counted after the xs) `swapped` lie as (batch, time, ...) where they come from or
+    go to, which changes nothing but what XLA is left to copy.
 
     Raises:
         ValueError: the caller forces the native runner, which cannot take the loop.
@@ -102,7 +106,8 @@ def run(
         check_possible(runner, choice.refusals["native"])
     if choice.runner == "native":
         native: Any = _native()
-        return native.run(body, consts, carry, xs, length=length, reverse=reverse)
+        how = {"length": length, "reverse": reverse, "swapped": swapped}
+        return native.run(body, consts, carry, xs, **how)
     return xla.run(body, consts, carry, xs, length=length, reverse=reverse, unroll=unroll)
 
 
@@ -175,17 +180,30 @@ def lowering(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
     return lower
 
 
-def product(a: Array, w: Array, *, precision: Any, runner: str | None) -> Array:
-    """`(..., k)` times `(k, n)`, by the runner that is best at it."""
-    return _multiplier(runner).product(a, w, precision=precision)
+def product(a: Array, w: Array, *, precision: Any, runner: str | None, **how: Any) -> Array:
+    """`(..., k)` times `(k, n)`, by the runner that is best at it.
+
+    `how`: whether the weight is `transposed`, (n, k); whether `a` or the result is `swapped` or
+    `result_swapped`, as for `run`; and arrays `after` which it is made, lest two such products
+    take the same processors' caches from each other.
+    """
+    return _multiplier(runner).product(a, w, precision=precision, **how)
 
 
 def gather(
-    a: Array, dz: Array, start: int, width: int, *, precision: Any, runner: str | None
+    a: Array,
+    dz: Array,
+    start: int,
+    width: int,
+    *,
+    precision: Any,
+    runner: str | None,
+    **how: Any,
 ) -> Array:
     """`(..., k)` and `width` columns of dz from `start` on to `(k, width)`, by the runner that is
-    best at it."""
-    return _multiplier(runner).gather(a, dz, start, width, precision=precision)
+    best at it. `how`: whether `a` is `swapped`, and arrays `after`, as for `product`.
+    """
+    return _multiplier(runner).gather(a, dz, start, width, precision=precision, **how)
 
 
 def add_up(index: Array, dz: Array, *, count: int, runner: str | None) -> Array:

@@ -51,7 +51,6 @@ def loop(
 
 
 def _run(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, runner, swapped):
-    del swapped  # of use to those who make the products besides
     body = Body(jaxpr, num_consts, num_carry)
     n = num_consts + num_carry
     carry, ys = plan.run(
@@ -63,6 +62,7 @@ def _run(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, runner, s
         reverse=reverse,
         unroll=unroll,
         runner=runner,
+        swapped=swapped,
     )
     return [*carry, *ys]
 

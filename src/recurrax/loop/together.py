@@ -32,12 +32,14 @@ def primitive(
     at_once: Callable[..., Sequence[Any] | None],
     avals: Function,
     batched: Callable[..., Sequence[bool]],
+    lowered_parts: Function | None = None,
 ) -> Primitive:
     """A primitive of several results that is `in_parts(*args, **params)`.
 
-    Lowering calls `at_once`, which returns None where there is no such way. `avals` tells the types
-    of the results, and `batched(given, **params)` which of them are batched where those of the
-    arguments are that `given` marks.
+    Lowering calls `at_once`, which returns None where there is no such way, and then
+    `lowered_parts`: the same parts, where nobody differentiates them any more. `avals` tells the
+    types of the results, and `batched(given, **params)` which of them are batched where those of
+    the arguments are that `given` marks.
     """
     made = Primitive(name)
     made.multiple_results = True
@@ -45,7 +47,7 @@ def primitive(
 
     def lowered(*args, **params):
         found = at_once(*args, **params)
-        return in_parts(*args, **params) if found is None else found
+        return (lowered_parts or in_parts)(*args, **params) if found is None else found
 
     def jvp(primals, tangents, **params):
         moving = [i for i, t in enumerate(tangents) if type(t) is not ad.Zero]

@@ -6,9 +6,11 @@ spare or while what they read is in the cache; it need not write ys that nobody 
 Differentiated, batched or run by another, it is the loop and then the products.
 """
 
+import functools
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 from jax import Array
 
 from recurrax.loop import jaxprs, plan, products, together
@@ -124,12 +126,38 @@ def _products(
     return made
 
 
-def _in_parts(*args, jaxpr, num_consts, num_carry, trailers, hidden, swapped, **how) -> list[Array]:
+def _lowered_products(
+    trailers: Sequence[Gathered | Multiplied],
+    stacks: Sequence[Array],
+    how: dict[str, Any],
+    swapped: Container[int],
+) -> list[Array]:
+    """The same where nobody differentiates them any more: of stacks as they lie, one by one."""
+    made, before = [], []
+    for number, t in enumerate(trailers, len(stacks)):
+        left = stacks[t.left]
+        by = {"precision": t.precision, "runner": how["runner"]}
+        by |= {"swapped": t.left in swapped, "after": before}
+        match t:
+            case Gathered():
+                made.append(plan.gather(left, stacks[t.right], t.start, t.width, **by))
+            case Multiplied():
+                by |= {"transposed": t.transposed, "result_swapped": number in swapped}
+                made.append(plan.product(left, stacks[t.weight], **by))
+        # As it lies: to wait for it should not make XLA turn it.
+        before = [jnp.swapaxes(made[-1], 0, 1) if number in swapped else made[-1]]
+    return made
+
+
+def _in_parts(
+    *args, jaxpr, num_consts, num_carry, trailers, hidden, swapped, lowered=False, **how
+) -> list[Array]:
     body = Body(jaxpr, num_consts, num_carry)
     consts, carry, xs, others = body.shared_out(args)
     how["swapped"] = tuple(k for k in swapped if k < body.num_xs + body.num_ys)
     last, ys = loop(body, consts, carry, xs, **how)
-    made = _products(trailers, [*xs, *ys, *others], how)
+    given = trailers, [*xs, *ys, *others], how
+    made = _lowered_products(*given, swapped) if lowered else _products(*given)
     return [*last, *(y for k, y in enumerate(ys) if k not in hidden), *made]
 
 
@@ -168,5 +196,10 @@ def _batched(given, *, jaxpr, trailers, hidden, **params):
 
 
 loop_and_products_p = together.primitive(
-    "loop_and_products", _in_parts, _at_once, _abstract_eval, _batched
+    "loop_and_products",
+    _in_parts,
+    _at_once,
+    _abstract_eval,
+    _batched,
+    lowered_parts=functools.partial(_in_parts, lowered=True),
 )

@@ -229,7 +229,7 @@ class Loops:
         outputs = [np.empty(s.shape, s.dtype) for s in found.shapes]
         self.call(code, [np.array(a, order="C") for a in found.arguments(args)], outputs)
         self.accompanied_loops += 1
-        self.swapped += len(found.swapped_arguments) + len(found.swapped_results)
+        self.swapped += len(found.swapping.arguments) + len(found.swapping.results)
         return found.results(outputs)
 
     def __call__(self, args, *, jaxpr, num_consts, num_carry, length, reverse, **_):

@@ -22,7 +22,7 @@ from row_functions import FUNCTIONS, B, F, T
 
 import recurrax
 from recurrax.loop import scan_batch_major
-from recurrax.loop.native import gathering, multiplying, pairing
+from recurrax.loop.native import gathering, multiplying, pairing, stacks
 from recurrax.loop.native.kernel import compile_module
 from recurrax.loop.runners import xla
 
@@ -172,7 +172,8 @@ def test_products_of_all_steps_together(rows, left, right, kind):
     result = np.empty((left, right), dtype)
     emulated.call(compile_module(made, emulated.NEON), [a, d], [result])
     np.testing.assert_allclose(result, a.T @ d, rtol=0, atol=40 * np.finfo(dtype).eps * rows**0.5)
-    problem = multiplying.Multiplication(rows, left, right, kind)
+    stack = stacks.Stack(rows, 1, False)
+    problem = multiplying.Multiplication(stack, stack, left, right, kind)
     made = multiplying.build_multiplication(problem, emulated.NEON, 3)
     result = np.empty((rows, right), dtype)
     emulated.call(compile_module(made, emulated.NEON), [a, w], [result])

@@ -26,6 +26,7 @@ import recurrax
 from recurrax.loop import scan_batch_major
 from recurrax.loop.native.target import host
 from recurrax.loop.runners import native
+from recurrax.loop.runners.swapping import Swapping
 
 
 def fenced(at_end):
@@ -101,7 +102,7 @@ def test_arrays_are_transposed_where_their_windows_would_not_stay_in_the_cache(m
     args = weights(96, 256), init, jnp.zeros((64, 24, 96))
     jax.jit(gradient_of(lstm, False, scan_batch_major)).lower(*args)
     assert [bool(f and f.windows) for f in found] == [True, False]
-    assert found[0].swapped_arguments == found[0].swapped_results == ()
+    assert found[0].swapping == Swapping()
 
 
 def test_second_derivatives_and_batches_of_arrays_that_begin_with_the_batch():

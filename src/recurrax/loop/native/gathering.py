@@ -30,6 +30,7 @@ from recurrax.loop.native.emit import (
 )
 from recurrax.loop.native.memory import SPILLED, TYPES, Lanes
 from recurrax.loop.native.microkernel import Block, block_for, even
+from recurrax.loop.native.stacks import Stack
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.work import Work, constant_data, emit_handler
 
@@ -46,7 +47,8 @@ _ROWS = 32
 class Problem:
     """A of `rows` × `left`, D of `rows` × `right`, both of register kind `kind`.
 
-    D is the columns from `start` on of a matrix of `features` columns.
+    D is the columns from `start` on of a matrix of `features` columns. Its rows lie one behind the
+    other, and so do those of A, if `lies` does not tell another way.
     """
 
     rows: int
@@ -55,6 +57,12 @@ class Problem:
     kind: str
     start: int
     features: int
+    lies: Stack | None = None
+
+    @property
+    def unit(self) -> int:
+        """Rows that A is gone over by."""
+        return self.lies.batch if self.lies else 1
 
     @property
     def flops(self) -> int:
@@ -82,7 +90,7 @@ class _Axis:
 def _axis(problem: Problem, target: Target, lanes: int, threads: int) -> _Axis:
     largest = max(problem.left, problem.right)
     if threads > 1 and _ADDING * (threads - 1) * largest < problem.rows:
-        return _Axis("rows", problem.rows, _ROWS)
+        return _Axis("rows", problem.rows, problem.lies.batch if problem.lies else _ROWS)
     if problem.right >= problem.left:
         return _Axis("right", problem.right, lanes)
     return _Axis("left", problem.left, block_for(target.registers).rows)
@@ -163,12 +171,13 @@ def _tiles(whole: int, unit: int, threads: int) -> list[tuple[int, int]]:
     return tiles
 
 
-def _chunks(rows: int) -> tuple[tuple[int, int], ...]:
-    """Rows taken at a time, as (rows, times): all alike if that can be."""
+def _chunks(rows: int, unit: int) -> tuple[tuple[int, int], ...]:
+    """Rows taken at a time, in whole units, as (rows, times): all alike if that can be."""
     for size in _CHUNKS:
-        if rows % size == 0:
+        if rows % size == 0 and size % unit == 0:
             return ((size, rows // size),)
-    return even(rows, _CHUNKS[0])
+    runs = even(rows // unit, max(1, _CHUNKS[0] // unit))
+    return tuple((size * unit, times) for size, times in runs)
 
 
 class GatherCode:
@@ -202,17 +211,17 @@ class GatherCode:
         first, row, column = (start if axis == n else nothing for n in ("rows", "left", "right"))
         share = dataclasses.replace(Part(problem.rows, problem.left, problem.right), **{axis: size})
         result = self._at(b, result, b.add(b.mul(row, integer(problem.right)), column))
-        left = self._at(b, left, b.add(b.mul(first, integer(problem.left)), row))
+        left = self._at(b, left, b.add(self._row(b, first), row))
         right = self._at(b, right, integer(problem.start))
         right = self._at(b, right, b.add(b.mul(first, integer(problem.features)), column))
         self.clear(b, result, share.left, share.right)
         taken = 0
-        for rows, times in _chunks(share.rows):
+        for rows, times in _chunks(share.rows, problem.unit):
             part = dataclasses.replace(share, rows=rows)
             code = self.chunk(part)
 
             def chunk(r: Register, _, code=code) -> None:
-                here = self._at(b, left, b.mul(r, integer(problem.left)))
+                here = self._at(b, left, self._row(b, r))
                 there = self._at(b, right, b.mul(r, integer(problem.features)))
                 b.call(code, [here, there, result, scratch])
 
@@ -220,6 +229,28 @@ class GatherCode:
             taken += rows * times
         b.ret_void()
         return made
+
+    def _row(self, b: Builder, r: Register) -> Register:
+        """Where row `r` of A begins, the first one of a unit."""
+        lies, width = self.problem.lies, self.problem.left
+        if lies is None:
+            return b.mul(r, integer(width))
+        return b.mul(b.udiv(r, integer(lies.batch)), integer(lies.between_steps(width)))
+
+    def _copy(self, b: Builder, contraction: Contraction, left, scratch, rows: int) -> None:
+        """Take that many rows of A, from `left` on."""
+        lies, width = self.problem.lies, self.problem.left
+        if lies is None:
+            contraction.copy(b, scratch, 0, left, integer(width), integer(0), rows)
+            return
+        apart = integer(lies.between_rows(width))
+
+        def step(s: Register, _) -> None:
+            first = b.mul(s, integer(lies.batch))
+            here = self._at(b, left, self._row(b, first))
+            contraction.copy(b, scratch, 0, here, apart, first, lies.batch)
+
+        loop(b, 0, rows // lies.batch, 1, [], step)
 
     def add(self, b: Builder, total: Register, part: Register) -> None:
         """Add one thread's result to another's."""
@@ -278,7 +309,7 @@ class GatherCode:
         )
         contraction = Contraction(self.module, f"contract{name}", self.target, terms, self.block)
         self.scratch_bytes = max(self.scratch_bytes, contraction.scratch_bytes)
-        contraction.copy(b, scratch, 0, left, integer(problem.left), integer(0), part.rows)
+        self._copy(b, contraction, left, scratch, part.rows)
         contraction.add(b, scratch, right, [result])
         b.ret_void()
         return made

@@ -52,16 +52,17 @@ class Addend:
 @dataclasses.dataclass(frozen=True)
 class Operand:
     """Strides of the left operand: from block to block for each row, from row to row, from input
-    to input."""
+    to input, from group to group."""
 
     block: int
     row: int
     input: int
+    group: int = 0
 
     @classmethod
-    def by_rows(cls, stride: int) -> "Operand":
+    def by_rows(cls, stride: int, group: int = 0) -> "Operand":
         """Rows that lie `stride` apart."""
-        return cls(stride, stride, 1)
+        return cls(stride, stride, 1, group)
 
     @classmethod
     def by_blocks(cls, inputs: int, rows: int) -> "Operand":
@@ -112,7 +113,8 @@ class Shape:
     The sums start from the `addends`, or where it `adds_up`, from what stands in the result; if
     that `is_far`, out of the caches, each block asks for the place of the next one. Meanwhile the
     product asks for memory that others will need: the lines `fetched`, one place for each. Those
-    of more than one run stand alone.
+    of more than one run stand alone. All blocks are gone over in each of `groups`, whose results
+    lie `result_group` apart; groups know of no addends, and fetch nothing.
     """
 
     blocks: tuple[tuple[int, int], ...]
@@ -124,6 +126,8 @@ class Shape:
     fetched: tuple[Lines, ...] = ()
     adds_up: bool = False
     is_far: bool = False
+    groups: int = 1
+    result_group: int = 0
 
     @property
     def rows(self) -> int:
@@ -202,10 +206,15 @@ def emit_product(module: ir.Module, name: str, shape: Shape, registers: int) -> 
     """
     arguments = [pointer] * 3 + [i1] + [pointer] * (len(shape.addends) + len(shape.fetched))
     made, b = function(module, name, void, arguments)
-    backwards = made.args[3]
+    backwards, type_ = made.args[3], TYPES[shape.kind]
 
     def panels(run: Run, column: Register, number: Register) -> None:
-        emit = _Emitter(b, made.args, shape, run)
+        loop(b, 0, shape.groups, 1, [], lambda g, _: group(run, column, number, g))
+
+    def group(run: Run, column: Register, number: Register, g: Register) -> None:
+        operand = at(b, made.args[0], type_, b.mul(g, integer(shape.operand.group)))
+        result = at(b, made.args[2], type_, b.mul(g, integer(shape.result_group)))
+        emit = _Emitter(b, [operand, made.args[1], result, *made.args[3:]], shape, run)
         row = before = 0
         for size, times in shape.blocks:
 

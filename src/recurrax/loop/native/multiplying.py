@@ -10,6 +10,7 @@ from recurrax.loop.native.graph import Weight
 from recurrax.loop.native.memory import SPILLED, TYPES
 from recurrax.loop.native.microkernel import Operand, Shape, block_for, emit_product, even
 from recurrax.loop.native.panels import Layout, emit_pack
+from recurrax.loop.native.stacks import Stack
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.work import Work, emit_handler
 
@@ -18,16 +19,27 @@ _TILE = 64
 
 @dataclasses.dataclass(frozen=True)
 class Multiplication:
-    """A of `rows` × `inputs` times W of `inputs` × `outputs`, both of register kind `kind`."""
+    """A times W of `inputs` × `outputs`, both of register kind `kind`.
 
-    rows: int
+    `left` and `result` are the rows of A and of the result. Where `transposed`, W is stored as
+    `outputs` × `inputs`.
+    """
+
+    left: Stack
+    result: Stack
     inputs: int
     outputs: int
     kind: str
+    transposed: bool = False
 
     @property
     def flops(self) -> int:
-        return 2 * self.rows * self.inputs * self.outputs
+        return 2 * self.left.rows * self.inputs * self.outputs
+
+    @property
+    def weight(self) -> Weight:
+        strides = (1, self.inputs) if self.transposed else (self.outputs, 1)
+        return Weight(1, SPILLED[self.kind], 0, self.inputs, self.outputs, *strides)
 
 
 class MultiplicationCode:
@@ -45,29 +57,44 @@ class MultiplicationCode:
         self.pack = emit_pack(module, f"{name}pack", weight, self._layout, kind)
 
     def product(self, rows: int) -> ir.Function:
-        """`void product(rows, packed, result, backwards)`."""
+        """`void product(rows, packed, result, backwards)`, of rows one behind the other."""
+        stack = Stack(1, rows, False)
+        return self.product_of_steps(1, stack, stack)
+
+    def product_of_steps(self, steps: int, left: Stack, result: Stack) -> ir.Function:
+        """The same for so many steps of stacks."""
+        inputs, outputs = self.weight.inputs, self.weight.outputs
         shape = Shape(
-            blocks=even(rows, self._block.rows),
+            blocks=even(left.batch, self._block.rows),
             kind=self._kind,
-            operand=Operand.by_rows(self.weight.inputs),
-            result_stride=self.weight.outputs,
+            operand=Operand.by_rows(left.between_rows(inputs), left.between_steps(inputs)),
+            result_stride=result.between_rows(outputs),
             addends=(),
             layout=self._layout,
+            groups=steps,
+            result_group=result.between_steps(outputs),
         )
-        name = f"{self._name}product{rows}"
+        name = f"{self._name}product{steps}x{left.batch}"
         return emit_product(self._module, name, shape, self._target.registers)
 
 
 def build_multiplication(problem: Multiplication, target: Target, threads: int) -> ir.Module:
-    """The module of A W: tiles of rows, the weight packed once."""
+    """The module of A W: tiles of some steps, the weight packed once."""
     module = Module("multiplication", target)
-    dtype, type_ = SPILLED[problem.kind], TYPES[problem.kind]
-    weight = Weight(1, dtype, 0, problem.inputs, problem.outputs, problem.outputs, 1)
+    type_, weight = TYPES[problem.kind], problem.weight
     code = MultiplicationCode(module, weight, problem.kind, target)
-    size = min(_TILE, -(-problem.rows // threads))
-    tiles = -(-problem.rows // size)
-    rest = problem.rows - (tiles - 1) * size
-    products = {rows: code.product(rows) for rows in sorted({size, rest})}
+    left, result = problem.left, problem.result
+    if not left.swapped and not result.swapped:  # rows are as good as steps
+        left = result = Stack(left.rows, 1, False)
+    size = min(max(1, _TILE // left.batch), -(-left.steps // threads))
+    tiles = -(-left.steps // size)
+    rest = left.steps - (tiles - 1) * size
+    products = {
+        steps: code.product(steps)
+        if left.batch == 1
+        else code.product_of_steps(steps, left, result)
+        for steps in sorted({size, rest})
+    }
 
     def prepare(b: Builder, buffers, packed) -> None:
         source = load_pointer(b, buffers, weight.index)
@@ -75,10 +102,11 @@ def build_multiplication(problem: Multiplication, target: Target, threads: int) 
 
     def tile(b: Builder, buffers, scratch, packed, ticket, length) -> None:
         del scratch, length
-        row = b.mul(ticket, integer(size))
-        left = at(b, load_pointer(b, buffers, 0), type_, b.mul(row, integer(problem.inputs)))
-        out = at(b, load_pointer(b, buffers, 2), type_, b.mul(row, integer(problem.outputs)))
-        arguments = [left, packed, out, i1(False)]
+        step, ends = b.mul(ticket, integer(size)), []
+        for k, stack, width in ((0, left, weight.inputs), (2, result, weight.outputs)):
+            start = b.mul(step, integer(stack.between_steps(width)))
+            ends.append(at(b, load_pointer(b, buffers, k), type_, start))
+        arguments = [ends[0], packed, ends[1], i1(False)]
         with b.if_else(b.icmp_signed("<", ticket, integer(tiles - 1))) as (whole, last):
             with whole:
                 b.call(products[size], arguments)
@@ -94,9 +122,9 @@ def build_multiplication(problem: Multiplication, target: Target, threads: int) 
         scratch_bytes=0,
         prepare=prepare,
         tile=tile,
-        length=problem.rows,
+        length=problem.left.rows,
         length_of=None,
-        grown_results=((0, problem.outputs * memory.size(dtype)),),
+        grown_results=((0, problem.outputs * memory.size(weight.dtype)),),
     )
     emit_handler(module, work)
     return module

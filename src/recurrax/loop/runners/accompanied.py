@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from recurrax.loop.body import Body, Gathered, Multiplied, Products
 from recurrax.loop.native import jobs
@@ -19,6 +18,7 @@ from recurrax.loop.native.kernel import scheduled, tile_rows
 from recurrax.loop.native.lower import Place, Step
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.windows import Source, Windows, steps_between
+from recurrax.loop.runners.swapping import Swapping
 
 KINDS = {"float32": "f32", "float64": "f64"}
 
@@ -28,26 +28,23 @@ class Accompanied:
     """A kernel that makes all of it: how it is told so, and the results that it has.
 
     Those with the numbers `returned` are the loop's (but for hidden ones), the leaders that are
-    seen, and what trails it. Some arguments and results are `swapped`, (batch, time, ...): where
-    they come from or go to they lie so, and XLA sees that one transpose undoes the other.
+    seen, and what trails it.
     """
 
     company: jobs.Company | None
     windows: Windows | None
     shapes: list[jax.ShapeDtypeStruct]
     returned: list[int]
-    swapped_arguments: tuple[int, ...] = ()
-    swapped_results: tuple[int, ...] = ()
+    swapping: Swapping = dataclasses.field(default_factory=Swapping)
 
     def arguments(self, given: Sequence[Any]) -> list[Any]:
         """What the kernel takes, of consts, carry, xs and other arrays."""
-        swapped = self.swapped_arguments
-        return [jnp.swapaxes(a, 0, 1) if k in swapped else a for k, a in enumerate(given)]
+        return self.swapping.given(given)
 
     def results(self, made: Sequence[Any]) -> list[Any]:
         """What was asked for, of all that the kernel makes."""
-        swapped = self.swapped_results
-        return [jnp.swapaxes(made[k], 0, 1) if k in swapped else made[k] for k in self.returned]
+        turned = self.swapping.made(made)
+        return [turned[k] for k in self.returned]
 
 
 def accompanied(
@@ -190,18 +187,12 @@ def _with_windows(known: _Known, target: Target, rows: int) -> Accompanied | Non
     seen = [k for k in range(len(known.shapes)) if k - m not in products.hidden]
     shapes = [known.shapes[k] for k in seen] + [known.shape_of(p) for p in products.trailers]
     numbers = [known.num_arguments + k for k in seen] + [p.result for p in windows.trailing]
-    results = [place for place, k in enumerate(numbers) if k in windows.swapped]
-    for place in results:
-        time, batch, *features = shapes[place].shape
-        shapes[place] = shapes[place].update(shape=(batch, time, *features))
-    return Accompanied(
-        company=None,
-        windows=windows,
-        shapes=shapes,
-        returned=list(range(len(shapes))),
-        swapped_arguments=tuple(k for k in windows.swapped if k < known.num_arguments),
-        swapped_results=tuple(results),
+    swapping = Swapping(
+        arguments=tuple(k for k in windows.swapped if k < known.num_arguments),
+        results=tuple(place for place, k in enumerate(numbers) if k in windows.swapped),
     )
+    returned = list(range(len(shapes)))
+    return Accompanied(None, windows, swapping.shapes(shapes), returned, swapping)
 
 
 def _windows(known: _Known, target: Target, rows: int, swapped: set[int]) -> Windows | None:

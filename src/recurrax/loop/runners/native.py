@@ -33,8 +33,9 @@ from recurrax.loop.native.multiplying import Multiplication, build_multiplicatio
 from recurrax.loop.native.target import Target, host
 from recurrax.loop.native.unsupported import Unsupported
 from recurrax.loop.native.windows import Source, Windows, steps_for
-from recurrax.loop.runners import xla
+from recurrax.loop.runners import swapping, xla
 from recurrax.loop.runners.accompanied import KINDS, accompanied, weight_of
+from recurrax.loop.runners.swapping import rows_of
 
 log = logging.getLogger(__name__)
 # Floating point operations of a product that pay for waking another thread.
@@ -66,26 +67,31 @@ def run(
     *,
     length: int,
     reverse: bool,
+    swapped: tuple[int, ...] = (),
 ) -> tuple[list[Array], list[Array]]:
     """Run `body` as one native kernel.
+
+    The xs and ys (counted after the xs) `swapped` are read and written as (batch, time, ...).
 
     Raises:
         Unsupported: for a body that `refusal` speaks against.
     """
-    outputs = body.jaxpr.out_avals
-    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in outputs[: body.num_carry]]
-    shapes += [jax.ShapeDtypeStruct((length, *a.shape), a.dtype) for a in outputs[body.num_carry :]]
+    outputs, m = body.jaxpr.out_avals, body.num_carry
+    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in outputs[:m]]
+    shapes += [jax.ShapeDtypeStruct((length, *a.shape), a.dtype) for a in outputs[m:]]
     if length == 0 or any(0 in a.shape for a in (*body.jaxpr.in_avals, *outputs)):
-        return list(carry), [jnp.zeros(s.shape, s.dtype) for s in shapes[body.num_carry :]]
+        return list(carry), [jnp.zeros(s.shape, s.dtype) for s in shapes[m:]]
     _ready()
     step, target, threads = _lowered(body), host(), thread_count()
     fixed_length = None if has_length(step) else length
     short = is_short(step, length)
     paired = is_paired(step, target, length, threads)
-    name = fingerprint(step.described(), reverse, fixed_length, short, paired, target, threads)
-    ensure(name, target, lambda: build_loop(step, target, reverse, length, threads))
-    given = [*consts, *carry, *xs]
-    moving = body.num_consts + body.num_carry
+    windows, lying = swapping.of_loop(step, body, swapped, length)
+    parts = step.described(), reverse, fixed_length, short, paired, windows
+    name = fingerprint(*parts, target, threads)
+    ensure(name, target, lambda: build_loop(step, target, reverse, length, threads, windows))
+    given, shapes = lying.given([*consts, *carry, *xs]), lying.shapes(shapes)
+    moving = body.num_consts + m
     call = jax.ffi.ffi_call(
         name,
         shapes,
@@ -95,13 +101,17 @@ def run(
             for k, (p, x) in enumerate(zip(step.inputs, given, strict=True))
         ],
         output_layouts=[
-            _layout(p, len(x.shape), k >= body.num_carry)
+            _layout(p, len(x.shape), k >= m)
             for k, (p, x) in enumerate(zip(step.outputs, shapes, strict=True))
         ],
-        input_output_aliases=overwritten(body, step, target),
+        input_output_aliases={
+            i: k
+            for i, k in overwritten(body, step, target).items()
+            if i not in lying.arguments and k not in lying.results
+        },
     )
-    results = call(*given)
-    return list(results[: body.num_carry]), list(results[body.num_carry :])
+    results = lying.made(call(*given))
+    return results[:m], results[m:]
 
 
 def run_accompanied(
@@ -252,35 +262,66 @@ def _lowered(body: Body) -> Step:
     return known
 
 
-def gather(a: Array, dz: Array, start: int, width: int, *, precision=None) -> Array:
+def gather(
+    a: Array,
+    dz: Array,
+    start: int,
+    width: int,
+    *,
+    precision=None,
+    swapped: bool = False,
+    after: Sequence[Array] = (),
+) -> Array:
     """`(..., k)` and `width` columns of dz from `start` on to `(k, width)`: the sum over leading
     axes of outer products.
 
     Weight gradients are gathered so, over all time steps and rows. What this runner does not
-    serve goes through XLA, which alone heeds `precision`.
+    serve goes through XLA, which alone heeds `precision`. Where `swapped`, what `a` is the swapped
+    axes of is read where it lies.
     """
     if not _serves(a, dz):
         return xla.gather(a, dz, start, width, precision=precision)
     rows = math.prod(a.shape[:-1])
     kind = KINDS[a.dtype.name]
-    problem = Problem(rows, a.shape[-1], width, kind, start, dz.shape[-1])
+    lies = rows_of(a, swapped)
+    lies = lies if lies.swapped else None
+    problem = Problem(rows, a.shape[-1], width, kind, start, dz.shape[-1], lies)
     shape = jax.ShapeDtypeStruct((a.shape[-1], width), a.dtype)
-    return _call_product(build_gather, problem, shape, a, dz)
+    a = jnp.swapaxes(a, 0, 1) if lies else a
+    return _call_product(build_gather, problem, shape, a, dz, *after)
 
 
-def product(a: Array, w: Array, *, precision=None) -> Array:
-    """`(..., k)` times `(k, n)`: inputs and a weight, all time steps together.
+def product(
+    a: Array,
+    w: Array,
+    *,
+    precision=None,
+    transposed: bool = False,
+    swapped: bool = False,
+    result_swapped: bool = False,
+    after: Sequence[Array] = (),
+) -> Array:
+    """`(..., k)` times `(k, n)`, or `(n, k)` where `transposed`: inputs and a weight, all time
+    steps together.
 
-    What this runner does not serve goes through XLA, which alone heeds `precision`.
+    What this runner does not serve goes through XLA, which alone heeds `precision`. What `a` is the
+    swapped axes of is read where it lies where `swapped`, and what the axes of the result are
+    swapped to is written where it goes where `result_swapped`.
     """
     if not _serves(a, w):
-        return xla.product(a, w, precision=precision)
-    rows = math.prod(a.shape[:-1])
-    problem = Multiplication(rows, a.shape[-1], w.shape[1], KINDS[a.dtype.name])
+        return xla.product(a, w.T if transposed else w, precision=precision)
+    left, result = (rows_of(a, asked) for asked in (swapped, result_swapped))
+    outputs, kind = w.shape[0 if transposed else 1], KINDS[a.dtype.name]
+    problem = Multiplication(left, result, a.shape[-1], outputs, kind, transposed)
     # Of the shape that the loop reads: XLA copies what a loop is to write over if a reshape
     # stands between.
-    shape = jax.ShapeDtypeStruct((*a.shape[:-1], w.shape[1]), a.dtype)
-    return _call_product(build_multiplication, problem, shape, a, w)
+    leading = a.shape[:-1]
+    if result.swapped:
+        leading = leading[::-1]
+    shape = jax.ShapeDtypeStruct((*leading, outputs), a.dtype)
+    a = jnp.swapaxes(a, 0, 1) if left.swapped else a
+    made = _call_product(build_multiplication, problem, shape, a, w, *after)
+    return jnp.swapaxes(made, 0, 1) if result.swapped else made
 
 
 def add_up(index: Array, dz: Array, *, count: int) -> Array:
@@ -302,9 +343,10 @@ def _serves(a: Any, b: Any) -> bool:
     return known and _platform_refusal() is None
 
 
-def _call_product(build, problem, shape, a: Array, b: Array) -> Array:
+def _call_product(build, problem, shape, *arrays: Array) -> Array:
+    """Call the kernel of `problem` on the first two of `arrays`, once the others are there."""
     target = host()
     threads = thread_count() if problem.flops > _WORTH_SHARING else 1
     name = fingerprint(problem, target, threads)
     ensure(name, target, lambda: build(problem, target, threads))
-    return jax.ffi.ffi_call(name, shape, vmap_method="sequential")(a, b)
+    return jax.ffi.ffi_call(name, shape, vmap_method="sequential")(*arrays)

@@ -158,14 +158,20 @@ def _is_cut(jaxpr: Jaxpr, x: Var) -> bool:
     return False
 
 
-def product(a: Array, w: Array, *, precision=None) -> Array:
-    """`(..., k)` times `(k, n)`: inputs and a weight, all time steps together."""
+def product(a: Array, w: Array, *, precision=None, transposed: bool = False, **how: Any) -> Array:
+    """`(..., k)` times `(k, n)`, or `(n, k)` where `transposed`: inputs and a weight, all time
+    steps together. What else is asked for (`plan.product`) is XLA's own affair.
+    """
+    del how
+    w = w.T if transposed else w
     return jnp.matmul(rows(a), w, precision=precision).reshape(*a.shape[:-1], w.shape[1])
 
 
-def gather(a: Array, dz: Array, start: int, width: int, *, precision=None) -> Array:
+def gather(a: Array, dz: Array, start: int, width: int, *, precision=None, **how: Any) -> Array:
     """`(..., k)` and `width` columns of dz from `start` on to `(k, width)`: the sum over leading
-    axes of outer products."""
+    axes of outer products. What else is asked for (`plan.gather`) is XLA's own affair.
+    """
+    del how
     dz = lax.slice_in_dim(dz, start, start + width, axis=-1)
     # The barrier keeps the transpose a transpose: XLA is faster at a plain product.
     return jnp.matmul(lax.optimization_barrier(rows(a).T), rows(dz), precision=precision)
