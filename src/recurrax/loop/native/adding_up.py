@@ -87,7 +87,6 @@ def build_sums(sums: Sums, target: Target, threads: int) -> ir.Module:
         threads=threads,
         packed_bytes=0,
         scratch_bytes=0,
-        prepare=lambda b, buffers, packed: None,
         tile=tile,
         length=0,
         length_of=None,

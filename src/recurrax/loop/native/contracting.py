@@ -150,7 +150,7 @@ class Contraction:
         weight = Weight(0, SPILLED[terms.kind], 0, terms.rows, used, terms.features, 1)
         pack = emit_pack(self._module, f"{name}_pack", weight, layout, terms.kind)
         packed = at(b, scratch, i8, self._panel_at)
-        b.call(pack, [at(b, right, type_, column), packed])
+        b.call(pack, [at(b, right, type_, column), packed, integer(0), integer(terms.rows)])
         following = b.add(column, integer(used))
         is_last = b.icmp_signed(">=", following, integer(terms.right))
         following = b.select(is_last, integer(terms.rows * terms.features), following)

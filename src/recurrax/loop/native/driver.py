@@ -1,12 +1,13 @@
 """The driver that every kernel's handler calls: memory, and tiles shared out among threads.
 
 A call owns a **block** of memory: counters, the addresses of its buffers, the packed weights and
-scratch for each thread at work. Tiles are claimed by an atomic ticket. The caller asks XLA's pool
-for helpers and then works too; it waits only for tiles that somebody holds, never for a helper to
-start (two calls on one pool would wait for each other for ever). A helper that comes late finds no
-ticket left, and one that comes where the caller runs moves on (`apart.py`). It may outlive the
-call, so the block counts who refers to it, and the last one puts it by for the next call of the
-same kernel: its pages need not be faulted in again.
+scratch for each thread at work. Tiles are claimed by an atomic ticket, and so are, before them, the
+parts of what has to be made ready, the packing of weights. The caller asks XLA's pool for helpers
+and then works too; it waits only for what somebody is at, never for a helper to start (two calls on
+one pool would wait for each other for ever). A helper that comes late finds no ticket left, and one
+that comes where the caller runs moves on (`apart.py`). It may outlive the call, so the block counts
+who refers to it, and the last one puts it by for the next call of the same kernel: its pages need
+not be faulted in again.
 
 Threads that find no tile may find jobs alongside it (`alongside.py`), or be the partner of who runs
 the only one (`pairing.py`).
@@ -50,6 +51,7 @@ from recurrax.loop.native.work import (
     DONE,
     DRIVE,
     DRIVER,
+    FINISH,
     GROWN_AT,
     HUGE_PAGE,
     LENGTH,
@@ -66,7 +68,7 @@ from recurrax.loop.native.work import (
 )
 
 # Of a block; counters that threads write have a cache line each.
-_REFERENCES, _TICKET, _WORKERS = 0, 64, 192
+_REFERENCES, _TICKET, _WORKERS, _PART, _PREPARED = 0, 64, 192, 448, 456
 _LARGEST_KEPT = 64 << 20
 _MADV_HUGEPAGE = 14
 
@@ -76,7 +78,8 @@ def build_driver(target: Target) -> ir.Module:
     module = Module("driver", target)
     emit_meeting(module, target)
     serve = emit_serve(module, target)
-    labour = _emit_labour(module, emit_company(module, target, serve), serve)
+    prepare = _emit_prepare(module, target)
+    labour = _emit_labour(module, prepare, emit_company(module, target, serve), serve)
     release = _emit_release(module)
     task, b = function(module, "task", void, [pointer])
     _leave_caller(b, task.args[0])
@@ -92,9 +95,6 @@ def build_driver(target: Target) -> ir.Module:
     frame = Frame(b, call_frame)
     block = _take_block(b, frame, request, work)
     _fill_in(b, frame, block, work)
-    prepare = load_field(b, work, Field.PREPARE.offset, PREPARE.as_pointer())
-    memory = [at(b, block, i8, BUFFERS), at(b, block, i8, word(b, work, Field.PACKED_AT))]
-    b.call(prepare, memory)
 
     def ask() -> None:
         error = frame.schedule(request, task, block)
@@ -116,9 +116,10 @@ def build_driver(target: Target) -> ir.Module:
         target,
         lambda: b.icmp_signed(">=", b.load_atomic(finished, "acquire", 8, typ=i64), tiles),
     )
-    finish = load_field(b, work, Field.FINISH.offset, PREPARE.as_pointer())
+    finish = load_field(b, work, Field.FINISH.offset, FINISH.as_pointer())
     with b.if_then(b.icmp_unsigned("!=", finish, ir.Constant(finish.type, None))):
-        b.call(finish, memory)
+        packed = at(b, block, i8, word(b, work, Field.PACKED_AT))
+        b.call(finish, [at(b, block, i8, BUFFERS), packed])
     b.call(release, [block])
     b.ret(ir.Constant(pointer, None))
     return module
@@ -167,7 +168,7 @@ def _take_block(b: Builder, frame: Frame, request, work) -> Register:
 def _fill_in(b: Builder, frame: Frame, block: Register, work: Register) -> None:
     store_field(b, block, WORK, work)
     store_field(b, block, _REFERENCES, word(b, work, Field.WORKERS))
-    for counter in (_TICKET, DONE, _WORKERS, PROGRESS, POSTED, ANSWER, READY):
+    for counter in (_TICKET, DONE, _WORKERS, _PART, _PREPARED, PROGRESS, POSTED, ANSWER, READY):
         store_field(b, block, counter, integer(0))
 
     def start(k: Register) -> None:
@@ -223,11 +224,48 @@ def _ask_for_huge_pages(b: Builder, data: Register, size: Register) -> None:
         b.call(advise, [b.inttoptr(start, pointer), b.sub(stop, start), i32(_MADV_HUGEPAGE)])
 
 
-def _emit_labour(module: ir.Module, company: ir.Function, serve: ir.Function) -> ir.Function:
-    """`void labour(block, stays)`: run tiles until no ticket is left, and then keep company."""
+def _emit_prepare(module: ir.Module, target: Target) -> ir.Function:
+    """`void prepare(block)`: make parts ready until all are; whoever is there takes the next."""
+    made, b = function(module, "prepare", void, [pointer])
+    block = made.args[0]
+    work = load_field(b, block, WORK, pointer)
+    parts = word(b, work, Field.PARTS)
+    code = load_field(b, work, Field.PREPARE.offset, PREPARE.as_pointer())
+    buffers = at(b, block, i8, BUFFERS)
+    packed = at(b, block, i8, word(b, work, Field.PACKED_AT))
+    following, ready = (at(b, block, i8, field) for field in (_PART, _PREPARED))
+    with b.if_then(b.icmp_signed("==", parts, integer(0))):
+        b.ret_void()
+    claim, take, wait = (made.append_basic_block(n) for n in ("claim", "take", "wait"))
+    b.branch(claim)
+    b.position_at_end(claim)
+    part = b.atomic_rmw("add", following, integer(1), "seq_cst")
+    b.cbranch(b.icmp_signed("<", part, parts), take, wait)
+    b.position_at_end(take)
+    b.call(code, [buffers, packed, part])
+    b.atomic_rmw("add", ready, integer(1), "seq_cst")
+    b.branch(claim)
+    b.position_at_end(wait)
+
+    def are_ready() -> Register:
+        return b.icmp_signed(">=", b.load_atomic(ready, "acquire", 8, typ=i64), parts)
+
+    wait_until(b, target, are_ready)
+    b.ret_void()
+    return made
+
+
+def _emit_labour(
+    module: ir.Module, prepare: ir.Function, company: ir.Function, serve: ir.Function
+) -> ir.Function:
+    """`void labour(block, stays)`: run tiles until no ticket is left, and then keep company.
+
+    First of all, what the tiles read is made ready.
+    """
     made, b = function(module, "labour", void, [pointer, i1])
     block = made.args[0]
     work = load_field(b, block, WORK, pointer)
+    b.call(prepare, [block])
     tiles = word(b, work, Field.TILES)
     ticket = at(b, block, i8, _TICKET)
     worker = b.atomic_rmw("add", at(b, block, i8, _WORKERS), integer(1), "seq_cst")

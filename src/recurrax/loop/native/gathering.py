@@ -141,7 +141,6 @@ def build_gather(problem: Problem, target: Target, threads: int) -> ir.Module:
         threads=threads,
         packed_bytes=(len(tiles) - 1) * partial,
         scratch_bytes=emitter.scratch_bytes,
-        prepare=lambda b, buffers, packed: None,
         tile=tile,
         length=0,
         length_of=None,

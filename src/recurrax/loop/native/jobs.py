@@ -28,7 +28,7 @@ from recurrax.loop.native.emit import (
 )
 from recurrax.loop.native.gathering import GatherCode, Part, Problem
 from recurrax.loop.native.graph import Weight
-from recurrax.loop.native.memory import SPILLED, TYPES, aligned
+from recurrax.loop.native.memory import SPILLED, TYPES
 from recurrax.loop.native.multiplying import MultiplicationCode
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.work import TICK, Jobs
@@ -161,12 +161,12 @@ class CompanyCode:
         weight = product.weight
         code = MultiplicationCode(self._module, weight, product.kind, self._target, f"job{k}_")
         room = self.packed_bytes
-        self.packed_bytes += aligned(code.bytes)
+        self.packed_bytes += code.weights.bytes
         made, b = self._function(k)
         buffers, _, packed, window = made.args
         panels = at(b, packed, i8, room)
         with b.if_then(b.icmp_signed("==", window, integer(0))):
-            b.call(code.pack, [load_pointer(b, buffers, weight.index), panels])
+            code.weights.pack(b, buffers, panels)
         left, result = (load_pointer(b, buffers, n) for n in (product.left, product.result))
         type_ = TYPES[product.kind]
 

@@ -16,7 +16,7 @@ import llvmlite.ir as ir
 from recurrax.garbage import uncollected
 from recurrax.loop.native import cache, ffi, memory
 from recurrax.loop.native.driver import build_driver
-from recurrax.loop.native.emit import Builder, Module, Register, at, i8, integer, load_pointer
+from recurrax.loop.native.emit import Module, integer
 from recurrax.loop.native.jobs import Company, CompanyCode
 from recurrax.loop.native.lower import Step
 from recurrax.loop.native.microkernel import block_for, widest
@@ -189,11 +189,6 @@ def build_loop(
     whole = code.emit(rows)
     last = code.emit(rest) if rest != rows else whole
 
-    def prepare(b: Builder, buffers: Register, packed: Register) -> None:
-        for weight in code.weights.packed.values():
-            source = load_pointer(b, buffers, weight.weight.index)
-            b.call(weight.pack, [source, at(b, packed, i8, weight.offset)])
-
     def tile(b, buffers, scratch, packed, ticket, length) -> None:
         first_row = b.mul(ticket, integer(rows))
         arguments = [buffers, scratch, packed, first_row, length]
@@ -222,7 +217,8 @@ def build_loop(
         + (beside.packed_bytes if beside else 0)
         + (passing.parts_bytes(tiles) if passing else 0),
         scratch_bytes=max(code.scratch_bytes, beside.scratch_bytes if beside else 0),
-        prepare=prepare,
+        parts=code.weights.parts,
+        prepare=code.weights.pack_part,
         tile=tile,
         length=length,
         length_of=_length_of(step, windows, results),

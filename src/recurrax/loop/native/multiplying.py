@@ -9,9 +9,9 @@ from recurrax.loop.native.emit import Builder, Module, at, i1, integer, load_poi
 from recurrax.loop.native.graph import Weight
 from recurrax.loop.native.memory import SPILLED, TYPES
 from recurrax.loop.native.microkernel import Operand, Shape, block_for, emit_product, even
-from recurrax.loop.native.panels import Layout, emit_pack
 from recurrax.loop.native.stacks import Stack
 from recurrax.loop.native.target import Target
+from recurrax.loop.native.weights import Weights
 from recurrax.loop.native.work import Work, emit_handler
 
 _TILE = 64
@@ -43,7 +43,7 @@ class Multiplication:
 
 
 class MultiplicationCode:
-    """Emits the product of rows with `weight`, which `pack` puts into `bytes` of memory."""
+    """Emits the product of rows with `weight`, the one of the `weights` that are to be packed."""
 
     def __init__(
         self, module: ir.Module, weight: Weight, kind: str, target: Target, name: str = ""
@@ -52,9 +52,8 @@ class MultiplicationCode:
         self.weight = weight
         self._module, self._kind, self._target, self._name = module, kind, target, name
         self._block = block_for(target.registers)
-        self._layout = Layout(weight.inputs, weight.outputs, lanes, self._block.vectors)
-        self.bytes = self._layout.size * memory.size(weight.dtype)
-        self.pack = emit_pack(module, f"{name}pack", weight, self._layout, kind)
+        self.weights = Weights(module, lanes, self._block.vectors, 0, f"{name}pack")
+        self.weights.add(weight, kind)
 
     def product(self, rows: int) -> ir.Function:
         """`void product(rows, packed, result, backwards)`, of rows one behind the other."""
@@ -70,7 +69,7 @@ class MultiplicationCode:
             operand=Operand.by_rows(left.between_rows(inputs), left.between_steps(inputs)),
             result_stride=result.between_rows(outputs),
             addends=(),
-            layout=self._layout,
+            layout=self.weights.layout(self.weight, self._kind),
             groups=steps,
             result_group=result.between_steps(outputs),
         )
@@ -96,10 +95,6 @@ def build_multiplication(problem: Multiplication, target: Target, threads: int) 
         for steps in sorted({size, rest})
     }
 
-    def prepare(b: Builder, buffers, packed) -> None:
-        source = load_pointer(b, buffers, weight.index)
-        b.call(code.pack, [source, packed])
-
     def tile(b: Builder, buffers, scratch, packed, ticket, length) -> None:
         del scratch, length
         step, ends = b.mul(ticket, integer(size)), []
@@ -118,9 +113,10 @@ def build_multiplication(problem: Multiplication, target: Target, threads: int) 
         num_outputs=1,
         tiles=tiles,
         threads=threads,
-        packed_bytes=code.bytes,
+        packed_bytes=code.weights.bytes,
         scratch_bytes=0,
-        prepare=prepare,
+        parts=code.weights.parts,
+        prepare=code.weights.pack_part,
         tile=tile,
         length=problem.left.rows,
         length_of=None,

@@ -17,7 +17,6 @@ from recurrax.loop.native.emit import (
     i1,
     i8,
     integer,
-    load_pointer,
     loop,
     prefetch,
 )
@@ -128,9 +127,7 @@ class PairedCode(TileCode):
         copies = at(b, packed, i8, self.weights.bytes)
         with b.if_else(b.icmp_signed("==", number, integer(0))) as (ready, posted):
             with ready:
-                for copy in self._copies.packed.values():
-                    source = load_pointer(b, buffers, copy.weight.index)
-                    b.call(copy.pack, [source, at(b, copies, i8, copy.offset)])
+                self._copies.pack(b, buffers, copies)
             with posted:
                 past = b.sub(number, integer(1))
                 step, place = (f(past, integer(len(self.halves))) for f in (b.udiv, b.urem))

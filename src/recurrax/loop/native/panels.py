@@ -73,96 +73,110 @@ class Layout:
 def emit_pack(
     module: ir.Module, name: str, weight: Weight, layout: Layout, kind: str
 ) -> ir.Function:
-    """`void pack(weight, panels)`: copies, widens and, where it must, transposes."""
-    made, b = function(module, name, void, [pointer, pointer])
-    source, target = made.args
-    stored = memory.stored_type(memory.SPILLED[kind])
+    """`void pack(weight, panels, first, stop)`: copies, widens and, where it must, transposes the
+    inputs from `first` on, a multiple of the lanes, to `stop`."""
+    made, b = function(module, name, void, [pointer, pointer, i64, i64])
+    first, stop = made.args[2:]
     lanes = layout.lanes
-    for run in layout.panels():
-        width = run.vectors * lanes
-        tail = run.column + (run.count - 1) * width
-        partial = layout.outputs < tail + width
-        whole = run.count - partial
-
-        def panel(column, used: int, width: int = width) -> None:
-            base = at(b, target, stored, b.mul(column, integer(layout.inputs)))
-            if weight.output_stride == 1:
-                _copy_rows(b, source, base, weight, column, used, width, lanes, layout, kind)
-            else:
-                _copy_columns(b, source, base, weight, column, used, width, layout, kind)
-
-        if whole:
-            last = run.column + whole * width
-            loop(b, run.column, last, width, [], lambda c, _, p=panel, w=width: p(c, w))
-        if partial:
-            panel(integer(tail), layout.outputs - tail)
+    pack = _Pack(b, made.args[0], made.args[1], weight, layout, kind)
+    whole = integer(layout.inputs - layout.inputs % lanes)
+    last = b.select(b.icmp_signed("<", stop, whole), stop, whole)
+    with b.if_then(b.icmp_signed("<", first, last)):
+        loop(b, first, last, lanes, [], lambda k, _: pack.strip(k, lanes))
+    if layout.inputs % lanes:
+        with b.if_then(b.icmp_signed(">", stop, whole)):
+            pack.strip(whole, layout.inputs % lanes)
     b.ret_void()
     return made
 
 
-def _copy_rows(b, source, base, weight, column, used, width, lanes, layout, kind) -> None:
-    """Outputs are neighbours in the weight: a panel's row is a few vectors of the weight's."""
-    spilled = memory.SPILLED[kind]
+class _Pack:
+    """Emits how a weight's inputs are packed, as many at a time as there are lanes, or fewer: what
+    is read and what is written then lies in a few places each."""
 
-    def row(k: Register, _) -> None:
-        start = b.add(b.mul(k, integer(weight.input_stride)), column)
-        for v in range(0, width, lanes):
-            here = Lanes(lanes, max(0, min(lanes, used - v)))
-            if here.used:
-                places = [weight.offset, start, v]
-                vector = memory.load(b, source, weight.dtype, places, here)
-            else:
-                vector = zero(here.type(memory.TYPES[kind]))
-            memory.store(
-                b, vector, base, spilled, [b.mul(k, integer(width)), v], Lanes(lanes, lanes)
-            )
+    def __init__(self, b, source, target, weight: Weight, layout: Layout, kind: str):
+        self._b, self._source, self._target = b, source, target
+        self._weight, self._layout, self._kind = weight, layout, kind
+        self._dtype = memory.SPILLED[kind]
+        self._stored = memory.stored_type(self._dtype)
 
-    loop(b, 0, layout.inputs, 1, [], row)
+    def strip(self, k: Register, count: int) -> None:
+        """Pack `count` inputs from `k` on."""
+        b, layout = self._b, self._layout
+        for run in layout.panels():
+            width = run.vectors * layout.lanes
+            tail = run.column + (run.count - 1) * width
+            partial = layout.outputs < tail + width
+            last = run.column + (run.count - partial) * width
 
+            def panel(column: Register, used: int, width: int = width) -> None:
+                start = b.add(b.mul(column, integer(layout.inputs)), b.mul(k, integer(width)))
+                base = at(b, self._target, self._stored, start)
+                if self._weight.output_stride == 1:
+                    self._rows(base, k, count, column, used, width)
+                else:
+                    self._columns(base, k, count, column, used, width)
 
-def _copy_columns(b, source, base, weight, column, used, width, layout, kind) -> None:
-    """Inputs are neighbours, or nothing is: in squares where they are whole, else one by one."""
-    lanes = layout.lanes
-    in_squares = weight.input_stride == 1 and used >= lanes and layout.inputs >= lanes
-    inputs = layout.inputs - layout.inputs % lanes if in_squares else 0
-    outputs = used - used % lanes if in_squares else 0
-    spilled = memory.SPILLED[kind]
+            if run.column < last:
+                loop(b, run.column, last, width, [], lambda c, _, p=panel, w=width: p(c, w))
+            if partial:
+                panel(integer(tail), layout.outputs - tail)
 
-    def squares(k: Register, _) -> None:
-        def square(place: Register, _) -> None:
-            start = b.mul(b.add(column, place), integer(weight.output_stride))
-            here = at(b, source, memory.stored_type(weight.dtype), start, k, weight.offset)
-            row = b.mul(k, integer(width))
-            there = at(b, base, memory.stored_type(spilled), row, place)
-            b.call(turned, [here, there, integer(weight.output_stride), integer(width)])
+    def _rows(self, base, k, count: int, column, used: int, width: int) -> None:
+        """Outputs are neighbours in the weight: a panel's row is a few vectors of the weight's."""
+        b, weight, lanes = self._b, self._weight, self._layout.lanes
 
-        loop(b, 0, outputs, lanes, [], square)
+        def row(i: Register, _) -> None:
+            start = b.add(b.mul(b.add(k, i), integer(weight.input_stride)), column)
+            for v in range(0, width, lanes):
+                here = Lanes(lanes, max(0, min(lanes, used - v)))
+                if here.used:
+                    places = [weight.offset, start, v]
+                    vector = memory.load(b, self._source, weight.dtype, places, here)
+                else:
+                    vector = zero(here.type(memory.TYPES[self._kind]))
+                places = [b.mul(i, integer(width)), v]
+                memory.store(b, vector, base, self._dtype, places, Lanes(lanes, lanes))
 
-    turned = _square(b.module, weight.dtype, kind, lanes) if in_squares else None
+        loop(b, 0, count, 1, [], row)
 
-    def output(c: Register, first: int) -> None:
-        start = b.mul(b.add(column, c), integer(weight.output_stride))
+    def _columns(self, base, k, count: int, column, used: int, width: int) -> None:
+        """Inputs are neighbours, or nothing is: in squares where these are whole, else singly."""
+        b, weight, lanes = self._b, self._weight, self._layout.lanes
+        in_squares = weight.input_stride == 1 and count == lanes
+        turned = used - used % lanes if in_squares else 0
+        if turned:
+            callee = _square(b.module, weight.dtype, self._kind, lanes)
+            type_ = memory.stored_type(weight.dtype)
 
-        def one(k: Register, _) -> None:
-            place = b.add(start, b.mul(k, integer(weight.input_stride)))
-            number = memory.load(b, source, weight.dtype, [weight.offset, place], Lanes.scalar())
-            to = b.add(b.mul(k, integer(width)), c)
-            memory.store(b, number, base, spilled, [to], Lanes.scalar())
+            def square(place: Register, _) -> None:
+                start = b.mul(b.add(column, place), integer(weight.output_stride))
+                here = at(b, self._source, type_, start, k, weight.offset)
+                there = at(b, base, self._stored, place)
+                b.call(callee, [here, there, integer(weight.output_stride), integer(width)])
 
-        loop(b, first, layout.inputs, 1, [], one)
+            loop(b, 0, turned, lanes, [], square)
 
-    def nothing(c: Register, _) -> None:
-        def one(k: Register, _) -> None:
-            to = b.add(b.mul(k, integer(width)), c)
-            memory.store(b, zero(memory.TYPES[kind]), base, spilled, [to], Lanes.scalar())
+        def output(c: Register, _) -> None:
+            start = b.mul(b.add(column, c), integer(weight.output_stride))
 
-        loop(b, 0, layout.inputs, 1, [], one)
+            def one(i: Register, _) -> None:
+                place = b.add(start, b.mul(b.add(k, i), integer(weight.input_stride)))
+                places, here = [weight.offset, place], Lanes.scalar()
+                put(i, c, memory.load(b, self._source, weight.dtype, places, here))
 
-    loop(b, 0, inputs, lanes, [], squares)
-    if inputs < layout.inputs:
-        loop(b, 0, outputs, 1, [], lambda c, _: output(c, inputs))
-    loop(b, outputs, used, 1, [], lambda c, _: output(c, 0))
-    loop(b, used, width, 1, [], nothing)
+            loop(b, 0, count, 1, [], one)
+
+        def put(i: Register, c: Register, number: Register) -> None:
+            to = b.add(b.mul(i, integer(width)), c)
+            memory.store(b, number, base, self._dtype, [to], Lanes.scalar())
+
+        def nothing(c: Register, _) -> None:
+            number = zero(memory.TYPES[self._kind])
+            loop(b, 0, count, 1, [], lambda i, _: put(i, c, number))
+
+        loop(b, turned, used, 1, [], output)
+        loop(b, used, width, 1, [], nothing)
 
 
 def _square(module: ir.Module, dtype: str, kind: str, lanes: int) -> ir.Function:

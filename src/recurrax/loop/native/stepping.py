@@ -13,9 +13,7 @@ from recurrax.loop.native.emit import (
     Builder,
     Module,
     Register,
-    at,
     declared,
-    i8,
     i32,
     integer,
     load_pointer,
@@ -62,9 +60,7 @@ def build_step(step: Step, target: Target) -> ir.Module:
 
     table, b = _public(module, "pack")
     packed = load_pointer(b, table, buffers)
-    for weight in code.weights.packed.values():
-        source = load_pointer(b, table, weight.weight.index)
-        b.call(weight.pack, [source, at(b, packed, i8, weight.offset)])
+    code.weights.pack(b, table, packed)
     b.ret_void()
 
     sizes, b = _public(module, "sizes")

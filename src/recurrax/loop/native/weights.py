@@ -5,18 +5,41 @@ import dataclasses
 import llvmlite.ir as ir
 
 from recurrax.loop.native import memory
+from recurrax.loop.native.emit import Builder, Register, at, i8, integer, load_pointer
 from recurrax.loop.native.graph import Weight
 from recurrax.loop.native.memory import SPILLED
 from recurrax.loop.native.panels import Layout, emit_pack
 
+_PART = 1 << 16  # bytes that a thread packs at a time
+
 
 @dataclasses.dataclass(frozen=True)
 class Packed:
-    """A weight's panels: where they begin in packed memory, and what fills them."""
+    """A weight's panels: where they begin in packed memory, and what fills them, in `parts` of so
+    many `inputs`."""
 
     offset: int
     weight: Weight
     pack: ir.Function
+    inputs: int
+
+    @property
+    def parts(self) -> int:
+        return -(-self.weight.inputs // self.inputs)
+
+    def part(self, b: Builder, buffers: Register, packed: Register, number: Register) -> None:
+        """Pack one of the parts."""
+        first = b.mul(number, integer(self.inputs))
+        stop, last = b.add(first, integer(self.inputs)), integer(self.weight.inputs)
+        self._call(b, buffers, packed, first, b.select(b.icmp_signed("<", stop, last), stop, last))
+
+    def whole(self, b: Builder, buffers: Register, packed: Register) -> None:
+        """Pack all of it."""
+        self._call(b, buffers, packed, integer(0), integer(self.weight.inputs))
+
+    def _call(self, b: Builder, buffers, packed, first: Register, stop: Register) -> None:
+        source = load_pointer(b, buffers, self.weight.index)
+        b.call(self.pack, [source, at(b, packed, i8, self.offset), first, stop])
 
 
 class Weights:
@@ -48,8 +71,30 @@ class Weights:
             return
         layout = self.layout(weight, kind)
         pack = emit_pack(self._module, f"{self._name}{len(self.packed)}", weight, layout, kind)
-        self.packed[key] = Packed(self.bytes, weight, pack)
-        self.bytes += memory.aligned(layout.size * memory.size(SPILLED[kind]))
+        size = layout.size * memory.size(SPILLED[kind])
+        inputs = max(1, _PART * weight.inputs // (size * self._lanes)) * self._lanes
+        self.packed[key] = Packed(self.bytes, weight, pack, inputs)
+        self.bytes += memory.aligned(size)
+
+    @property
+    def parts(self) -> int:
+        """The parts of all packed weights."""
+        return sum(p.parts for p in self.packed.values())
+
+    def pack(self, b: Builder, buffers: Register, packed: Register) -> None:
+        """Emit the packing of all weights, whose addresses are among `buffers`."""
+        for weight in self.packed.values():
+            weight.whole(b, buffers, packed)
+
+    def pack_part(self, b: Builder, buffers: Register, packed: Register, part: Register) -> None:
+        """Emit the packing of one part of all."""
+        before = 0
+        for weight in self.packed.values():
+            number = b.sub(part, integer(before))
+            before += weight.parts
+            is_here = b.icmp_unsigned("<", number, integer(weight.parts))
+            with b.if_then(is_here):
+                weight.part(b, buffers, packed, number)
 
     def stays(self, weight: Weight, kind: str) -> bool:
         """Whether products read `weight` where it lies, as they can if outputs are neighbours."""

@@ -40,7 +40,8 @@ HUGE_PAGE = 2 << 20
 TICK = 8  # steps: windows of jobs begin and end at its multiples, but for the last
 NEVER = (1 << 63) - 1
 
-PREPARE = ir.FunctionType(void, [pointer] * 2)
+PREPARE = ir.FunctionType(void, [pointer] * 2 + [i64])
+FINISH = ir.FunctionType(void, [pointer] * 2)
 TILE = ir.FunctionType(void, [pointer] * 3 + [i64] * 2)
 JOB = ir.FunctionType(void, [pointer] * 3 + [i64] * 2)
 HALF = ir.FunctionType(void, [pointer] * 2 + [i64] + [pointer] * 2)
@@ -53,7 +54,7 @@ class Field(enum.IntEnum):
     """Words of the table, eight bytes each; `NUM_GROWN` pairs (result, bytes) follow them."""
 
     SPARE = 0  # a block put by for the next call, or null
-    PREPARE = 1
+    PREPARE = 1  # or null
     TILE = 2
     FINISH = 3  # or null
     JOB = 4  # or null
@@ -75,7 +76,8 @@ class Field(enum.IntEnum):
     LENGTH = 20
     LENGTH_OF = 21  # an argument, a result (counted after the arguments), or -1
     LENGTH_AXIS = 22
-    NUM_GROWN = 23
+    PARTS = 23
+    NUM_GROWN = 24
 
     @property
     def offset(self) -> int:
@@ -103,9 +105,10 @@ class Jobs:
 class Work:
     """What the driver shares out.
 
-    `prepare(b, buffers, packed)` runs once, on the calling thread. `tile(b, buffers, scratch,
-    packed, ticket, length)` is emitted where one tile's work belongs, and `finish(b, buffers,
-    packed)`, on the calling thread, where all of it is done. `length_of` is the number of
+    `prepare(b, buffers, packed, part)` is emitted where one of `parts` is made ready, which all are
+    before any tile begins. `tile(b, buffers, scratch, packed, ticket, length)` is emitted where one
+    tile's work belongs, and `finish(b, buffers, packed)`, on the calling thread, where all of it is
+    done. `length_of` is the number of
     the argument (or result), and its axis, that tells the length, or None with `length` given.
     `half(b, buffers, packed, number, operand, result)` is emitted where the partner of one tile
     does its part of post `number`, or copies its weights if that is 0 (`pairing.py`).
@@ -118,10 +121,11 @@ class Work:
     threads: int
     packed_bytes: int
     scratch_bytes: int
-    prepare: Callable[[Builder, Register, Register], None]
     tile: Callable[..., None]
     length: int
     length_of: tuple[int, bool, int] | None
+    parts: int = 0
+    prepare: Callable[..., None] | None = None
     grown_results: tuple[tuple[int, int], ...] = ()
     finish: Callable[[Builder, Register, Register], None] | None = None
     jobs: Jobs | None = None
@@ -156,6 +160,7 @@ class Work:
             Field.LENGTH: self.length,
             Field.LENGTH_OF: place + (self.num_inputs if is_result else 0),
             Field.LENGTH_AXIS: axis,
+            Field.PARTS: self.parts,
             Field.NUM_GROWN: len(self.grown_results),
         }
 
@@ -164,11 +169,13 @@ def emit_handler(module: ir.Module, work: Work) -> None:
     """`XLA_FFI_Error* handler(XLA_FFI_CallFrame*)`, the one public function of the module."""
     null = ir.Constant(pointer, None)
     words: dict[Field, Any] = dict.fromkeys(
-        (Field.SPARE, Field.FINISH, Field.JOB, Field.HALF, Field.BOUNDS), null
+        (Field.SPARE, Field.PREPARE, Field.FINISH, Field.JOB, Field.HALF, Field.BOUNDS), null
     )
-    parts = [(Field.PREPARE, work.prepare, PREPARE), (Field.TILE, work.tile, TILE)]
+    parts = [(Field.TILE, work.tile, TILE)]
+    if work.prepare is not None:
+        parts.append((Field.PREPARE, work.prepare, PREPARE))
     if work.finish is not None:
-        parts.append((Field.FINISH, work.finish, PREPARE))
+        parts.append((Field.FINISH, work.finish, FINISH))
     if work.jobs is not None:
         parts.append((Field.JOB, work.jobs.emit, JOB))
         bounds = [*work.jobs.bounds, NEVER]
