@@ -10,14 +10,13 @@ import functools
 import importlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.interpreters import mlir
 
 from recurrax.loop import heap, jaxprs
 from recurrax.loop.body import Body, Feed, Products
@@ -163,21 +162,6 @@ def check_possible(runner: str | None, refusal: str) -> None:
             f"{refusal}. Leave the choice to the plan (runner=None, and {VARIABLE} unset), which "
             "takes another runner where native cannot."
         )
-
-
-def lowering(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
-    """A rule that lowers a primitive as `function(*args, runner, ...)`.
-
-    A program that is exported is to run elsewhere, where no kernel of this process is: what a plan
-    chooses there is XLA.
-    """
-    rule = mlir.lower_fun(function, **how)
-
-    def lower(context: Any, *args: Any, runner: str | None, **params: Any) -> Any:
-        exported = context.module_context.lowering_parameters.for_export
-        return rule(context, *args, runner=runner or ("xla" if exported else None), **params)
-
-    return lower
 
 
 def product(a: Array, w: Array, *, precision: Any, runner: str | None, **how: Any) -> Array:

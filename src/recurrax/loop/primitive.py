@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Primitive, jaxpr_as_fun
-from jax.interpreters import batching, mlir
+from jax.interpreters import batching
 
-from recurrax.loop import jaxprs, plan
+from recurrax.loop import jaxprs, lowering, plan
 from recurrax.loop.body import Body
 from recurrax.loop.turned import turned
 
@@ -65,6 +65,11 @@ def _run(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, runner, s
         swapped=swapped,
     )
     return [*carry, *ys]
+
+
+def _stacks(*, jaxpr, num_consts, num_carry, **params):
+    del params
+    return lowering.stacks_of(Body(jaxpr, num_consts, num_carry), 0)
 
 
 _STATIC = ("jaxpr", "num_consts", "num_carry", "length", "reverse", "unroll", "runner", "swapped")
@@ -141,5 +146,5 @@ def _batched_body(jaxpr: ClosedJaxpr, inputs: tuple, outputs: tuple, axis: Any) 
 
 loop_p.def_effectful_abstract_eval(_abstract_eval)
 loop_p.def_impl(jax.jit(loop_p.bind, static_argnames=_STATIC))
-mlir.register_lowering(loop_p, plan.lowering(_run))
+lowering.register(loop_p, _run, _stacks)
 batching.fancy_primitive_batchers[loop_p] = _batch

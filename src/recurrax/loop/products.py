@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import JaxprEqn, Literal, Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching
 
-from recurrax.loop import jaxprs, plan
+from recurrax.loop import jaxprs, lowering, plan
 from recurrax.loop.runners import xla
 from recurrax.loop.runners.xla import rows
 
@@ -136,7 +136,7 @@ for _primitive, _function, _batch, _aval, _names in (
 ):
     _primitive.def_abstract_eval(_aval)
     _primitive.def_impl(jax.jit(_function, static_argnames=_names))
-    mlir.register_lowering(_primitive, plan.lowering(_function, multiple_results=False))
+    lowering.register(_primitive, _function, multiple_results=False)
     batching.primitive_batchers[_primitive] = _batch
 
 
@@ -153,7 +153,7 @@ add_up_p.def_abstract_eval(
     lambda index, dz, *, count, runner: dz.update(shape=(count, dz.shape[-1]), weak_type=False)
 )
 add_up_p.def_impl(jax.jit(_add_up, static_argnames=("count", "runner")))
-mlir.register_lowering(add_up_p, plan.lowering(_add_up, multiple_results=False))
+lowering.register(add_up_p, _add_up, multiple_results=False)
 batching.primitive_batchers[add_up_p] = _add_up_batch
 
 

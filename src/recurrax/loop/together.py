@@ -5,14 +5,14 @@ such a primitive is its parts.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching
 
-from recurrax.loop import plan
+from recurrax.loop import lowering
 
 Function = Callable[..., Sequence[Any]]
 _made: set[Primitive] = set()
@@ -33,13 +33,14 @@ def primitive(
     avals: Function,
     batched: Callable[..., Sequence[bool]],
     lowered_parts: Function | None = None,
+    stacks: Callable[..., Mapping[int, int]] | None = None,
 ) -> Primitive:
     """A primitive of several results that is `in_parts(*args, **params)`.
 
     Lowering calls `at_once`, which returns None where there is no such way, and then
     `lowered_parts`: the same parts, where nobody differentiates them any more. `avals` tells the
     types of the results, and `batched(given, **params)` which of them are batched where those of
-    the arguments are that `given` marks.
+    the arguments are that `given` marks. `stacks` is as for `lowering.register`.
     """
     made = Primitive(name)
     made.multiple_results = True
@@ -74,7 +75,7 @@ def primitive(
 
     made.def_abstract_eval(avals)
     made.def_impl(in_parts)
-    mlir.register_lowering(made, plan.lowering(lowered))
+    lowering.register(made, lowered, stacks)
     batching.fancy_primitive_batchers[made] = batch
     ad.primitive_jvps[made] = jvp
     return made

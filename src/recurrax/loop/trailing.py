@@ -13,7 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-from recurrax.loop import jaxprs, plan, products, together
+from recurrax.loop import jaxprs, lowering, plan, products, together
 from recurrax.loop.body import Body, Gathered, Multiplied, Products
 from recurrax.loop.primitive import loop
 from recurrax.loop.products import Columns
@@ -195,6 +195,13 @@ def _batched(given, *, jaxpr, trailers, hidden, **params):
     return [True] * (len(jaxpr.out_avals) - len(hidden) + len(trailers))
 
 
+def _stacks(*, jaxpr, num_consts, num_carry, trailers, **params):
+    del params
+    body = Body(jaxpr, num_consts, num_carry)
+    read = [t.left for t in trailers] + [t.right for t in trailers if isinstance(t, Gathered)]
+    return lowering.stacks_of(body, max(read) + 1 - body.num_xs - body.num_ys)
+
+
 loop_and_products_p = together.primitive(
     "loop_and_products",
     _in_parts,
@@ -202,4 +209,5 @@ loop_and_products_p = together.primitive(
     _abstract_eval,
     _batched,
     lowered_parts=functools.partial(_in_parts, lowered=True),
+    stacks=_stacks,
 )

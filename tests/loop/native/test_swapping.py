@@ -1,5 +1,7 @@
 """Stacks that begin with (batch, time), taken where they lie by loops and by products alike."""
 
+import functools
+
 import direct
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from against_xla import draw
 from recurrences import assert_same, lstm
 from test_alongside import CASES, FEATURES, UNITS, arguments, gradient_of, weights
 
+import recurrax
 from recurrax.loop import scan_batch_major
 from recurrax.loop.native import kernel
 from recurrax.loop.native.gathering import Problem, build_gather
@@ -137,3 +140,30 @@ def test_weight_gradients_of_stacks(steps, batch, inputs, outputs, threads):
         direct.call_fenced(code, [a.swapaxes(0, 1).copy(), d], [made], at_end=at_end)
         expected = np.einsum("tbk,tbn->kn", a, d[..., 1:-1], dtype=np.float64)
         np.testing.assert_allclose(made, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kept_together", [False, True])
+def test_what_a_program_turns_itself_is_taken_from_where_it_lay(kept_together, monkeypatch):
+    """`jnp.swapaxes` before `scan`: XLA does it only for what is turned twice, or made before."""
+    if not kept_together:
+        monkeypatch.setattr(native, "run_accompanied", lambda *_, **__: None)
+    w, init, xs = arguments("lstm", 9, 16)
+
+    def loss(scan, turn, w, xs):
+        last, ys = scan(lstm(w), init, turn(xs))
+        return jnp.sin(ys).sum() + sum(c.sum() for c in last)
+
+    def gradient(scan, turn):
+        return jax.value_and_grad(functools.partial(loss, scan, turn))
+
+    by_batch = jnp.swapaxes(xs, 0, 1)
+    turns = {
+        "once": (lambda x: jnp.swapaxes(x, 0, 1), by_batch, False),
+        "more than that": (lambda x: 2 * jnp.swapaxes(x, 0, 1), by_batch, True),
+        "other axes": (lambda x: jnp.transpose(x, (1, 2, 0)), jnp.transpose(xs, (2, 0, 1)), True),
+        "twice": (lambda x: jnp.swapaxes(jnp.swapaxes(x, 0, 1), 0, 1), xs, False),
+    }
+    for turn, x, is_turned in turns.values():
+        ours = gradient(recurrax.scan, turn)
+        assert_same(jax.jit(ours)(w, x), jax.jit(gradient(jax.lax.scan, turn))(w, x), 2e-5)
+        assert turned_by_xla(ours, w, x) == is_turned

@@ -108,8 +108,8 @@ class Work:
     `prepare(b, buffers, packed, part)` is emitted where one of `parts` is made ready, which all are
     before any tile begins. `tile(b, buffers, scratch, packed, ticket, length)` is emitted where one
     tile's work belongs, and `finish(b, buffers, packed)`, on the calling thread, where all of it is
-    done. `length_of` is the number of
-    the argument (or result), and its axis, that tells the length, or None with `length` given.
+    done. `length_of` is the number of the argument (or result), and its axis, that tells the
+    length, or None with `length` given.
     `half(b, buffers, packed, number, operand, result)` is emitted where the partner of one tile
     does its part of post `number`, or copies its weights if that is 0 (`pairing.py`).
     `grown_results` are results and their bytes for each unit of length.
