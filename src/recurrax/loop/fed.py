@@ -6,7 +6,6 @@ the backward loop runs.
 """
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ import jax
 from jax import Array
 from jax.extend.core import JaxprEqn
 
-from recurrax.loop import jaxprs, lowering, plan, products, together
+from recurrax.loop import jaxprs, plan, products, together
 from recurrax.loop.body import Body, Multiplied, Products
 from recurrax.loop.jaxprs import Atom
 from recurrax.loop.primitive import depends, loop
@@ -191,17 +190,6 @@ def _batched(given, *, jaxpr, num_consts, num_carry, feds, seen, **params):
     return [*depends(jaxpr.jaxpr, marks, num_consts, num_carry)[1], *made]
 
 
-def _stacks(*, jaxpr, num_consts, num_carry, **params):
-    del params
-    return lowering.stacks_of(Body(jaxpr, num_consts, num_carry), 0)
-
-
 fed_loop_p = together.primitive(
-    "fed_loop",
-    _in_parts,
-    _at_once,
-    _abstract_eval,
-    _batched,
-    lowered_parts=functools.partial(_in_parts, lowered=True),
-    stacks=_stacks,
+    "fed_loop", _in_parts, _at_once, _abstract_eval, _batched, of_stacks=True
 )

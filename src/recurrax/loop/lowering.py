@@ -1,13 +1,13 @@
 """Lowering: how the primitives here become programs, and what is seen of what surrounds them."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jax.extend.core import Primitive
+from jax.extend.core import ClosedJaxpr, Primitive
 from jax.interpreters import mlir
 
-from recurrax.loop.body import Body
+from recurrax.loop.body import Body, Gathered, Multiplied
 
 # JAX lowers equal equations once, as a function; that it need not is said in a way that may change.
 _LOWERS_APART = "cacheable" in inspect.signature(mlir.register_lowering).parameters
@@ -39,11 +39,22 @@ def register(
     mlir.register_lowering(primitive, lower, **apart)
 
 
-def stacks_of(body: Body, others: int) -> dict[int, int]:
-    """The arguments of a loop that are stacks, and their numbers: xs, and after all ys `others`."""
+def stacks_of(
+    *,
+    jaxpr: ClosedJaxpr,
+    num_consts: int,
+    num_carry: int,
+    trailers: Sequence[Gathered | Multiplied] = (),
+    **params: Any,
+) -> dict[int, int]:
+    """The arguments of a loop that are stacks, and their numbers: the xs, and after all ys what
+    else its `trailers` read."""
+    del params
+    body = Body(jaxpr, num_consts, num_carry)
     end, after = body.first_x + body.num_xs, body.num_xs + body.num_ys
+    read = {t.left for t in trailers} | {t.right for t in trailers if isinstance(t, Gathered)}
     found = {body.first_x + k: k for k in range(body.num_xs)}
-    return found | {end + k: after + k for k in range(others)}
+    return found | {end + k - after: k for k in read if k >= after}
 
 
 def _is_turned(value: Any) -> bool:

@@ -67,11 +67,6 @@ def _run(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, runner, s
     return [*carry, *ys]
 
 
-def _stacks(*, jaxpr, num_consts, num_carry, **params):
-    del params
-    return lowering.stacks_of(Body(jaxpr, num_consts, num_carry), 0)
-
-
 _STATIC = ("jaxpr", "num_consts", "num_carry", "length", "reverse", "unroll", "runner", "swapped")
 
 
@@ -146,5 +141,5 @@ def _batched_body(jaxpr: ClosedJaxpr, inputs: tuple, outputs: tuple, axis: Any) 
 
 loop_p.def_effectful_abstract_eval(_abstract_eval)
 loop_p.def_impl(jax.jit(loop_p.bind, static_argnames=_STATIC))
-lowering.register(loop_p, _run, _stacks)
+lowering.register(loop_p, _run, lowering.stacks_of)
 batching.fancy_primitive_batchers[loop_p] = _batch

@@ -5,7 +5,7 @@ such a primitive is its parts.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -32,23 +32,24 @@ def primitive(
     at_once: Callable[..., Sequence[Any] | None],
     avals: Function,
     batched: Callable[..., Sequence[bool]],
-    lowered_parts: Function | None = None,
-    stacks: Callable[..., Mapping[int, int]] | None = None,
+    of_stacks: bool = False,
 ) -> Primitive:
     """A primitive of several results that is `in_parts(*args, **params)`.
 
-    Lowering calls `at_once`, which returns None where there is no such way, and then
-    `lowered_parts`: the same parts, where nobody differentiates them any more. `avals` tells the
-    types of the results, and `batched(given, **params)` which of them are batched where those of
-    the arguments are that `given` marks. `stacks` is as for `lowering.register`.
+    Lowering calls `at_once`, which returns None where there is no such way. `avals` tells the types
+    of the results, and `batched(given, **params)` which of them are batched where those of the
+    arguments are that `given` marks. A primitive `of_stacks` is lowered with regard to how those
+    lie (`lowering.stacks_of`): in parts, it is `in_parts(..., lowered=True)`.
     """
     made = Primitive(name)
     made.multiple_results = True
     _made.add(made)
 
+    parts_at_last = functools.partial(in_parts, lowered=True) if of_stacks else in_parts
+
     def lowered(*args, **params):
         found = at_once(*args, **params)
-        return (lowered_parts or in_parts)(*args, **params) if found is None else found
+        return parts_at_last(*args, **params) if found is None else found
 
     def jvp(primals, tangents, **params):
         moving = [i for i, t in enumerate(tangents) if type(t) is not ad.Zero]
@@ -75,7 +76,7 @@ def primitive(
 
     made.def_abstract_eval(avals)
     made.def_impl(in_parts)
-    lowering.register(made, lowered, stacks)
+    lowering.register(made, lowered, lowering.stacks_of if of_stacks else None)
     batching.fancy_primitive_batchers[made] = batch
     ad.primitive_jvps[made] = jvp
     return made

@@ -6,14 +6,13 @@ spare or while what they read is in the cache; it need not write ys that nobody 
 Differentiated, batched or run by another, it is the loop and then the products.
 """
 
-import functools
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
 
-from recurrax.loop import jaxprs, lowering, plan, products, together
+from recurrax.loop import jaxprs, plan, products, together
 from recurrax.loop.body import Body, Gathered, Multiplied, Products
 from recurrax.loop.primitive import loop
 from recurrax.loop.products import Columns
@@ -195,19 +194,6 @@ def _batched(given, *, jaxpr, trailers, hidden, **params):
     return [True] * (len(jaxpr.out_avals) - len(hidden) + len(trailers))
 
 
-def _stacks(*, jaxpr, num_consts, num_carry, trailers, **params):
-    del params
-    body = Body(jaxpr, num_consts, num_carry)
-    read = [t.left for t in trailers] + [t.right for t in trailers if isinstance(t, Gathered)]
-    return lowering.stacks_of(body, max(read) + 1 - body.num_xs - body.num_ys)
-
-
 loop_and_products_p = together.primitive(
-    "loop_and_products",
-    _in_parts,
-    _at_once,
-    _abstract_eval,
-    _batched,
-    lowered_parts=functools.partial(_in_parts, lowered=True),
-    stacks=_stacks,
+    "loop_and_products", _in_parts, _at_once, _abstract_eval, _batched, of_stacks=True
 )

@@ -6,6 +6,7 @@ is still in the cache. Where D lies in memory, the products ask for the next pan
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import llvmlite.ir as ir
@@ -27,7 +28,7 @@ from recurrax.loop.native.emit import (
 from recurrax.loop.native.graph import Weight
 from recurrax.loop.native.memory import LINE, SPILLED, TYPES, Lanes, aligned, size
 from recurrax.loop.native.microkernel import Block, Lines, Operand, Shape, emit_product
-from recurrax.loop.native.panels import Layout, emit_pack
+from recurrax.loop.native.panels import Layout, emit_pack, over_panels
 from recurrax.loop.native.target import Target
 
 
@@ -125,20 +126,9 @@ class Contraction:
         terms = self._terms
         made, b = function(self._module, self._name, void, [pointer] * (2 + len(terms.lefts)))
         scratch, right, *results = made.args
-        for run in Layout(terms.rows, terms.right, self._lanes, self._block.vectors).panels():
-            width = run.vectors * self._lanes
-            stop = run.column + run.count * width
-            rest = terms.right - (stop - width) if stop > terms.right else 0
-
-            def panel(column: Register, used: int, vectors: int = run.vectors) -> None:
-                self._panel(b, scratch, right, results, column, used, vectors)
-
-            if rest:
-                stop -= width
-            if stop > run.column:
-                loop(b, run.column, stop, width, [], lambda c, _, p=panel, w=width: p(c, w))
-            if rest:
-                panel(integer(stop), rest)
+        layout = Layout(terms.rows, terms.right, self._lanes, self._block.vectors)
+        panel = functools.partial(self._panel, b, scratch, right, results)
+        over_panels(b, layout, panel)
         b.ret_void()
         return made
 

@@ -6,11 +6,13 @@ takes longer than the products, the kernel reads the weight where it lies, with 
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import llvmlite.ir as ir
 
 from recurrax.loop.native import memory
 from recurrax.loop.native.emit import (
+    Builder,
     Register,
     at,
     function,
@@ -70,6 +72,18 @@ class Layout:
         return max(0, min(self.lanes, self.outputs - column))
 
 
+def over_panels(b: Builder, layout: Layout, panel: Callable[[Register, int, int], None]) -> None:
+    """`panel(column, outputs that it has, vectors)` for each panel: the last may be filled up."""
+    for run in layout.panels():
+        width = run.vectors * layout.lanes
+        tail = run.column + (run.count - 1) * width
+        partial = layout.outputs < tail + width
+        last = run.column + (run.count - partial) * width
+        loop(b, run.column, last, width, [], lambda c, _, w=width, v=run.vectors: panel(c, w, v))
+        if partial:
+            panel(integer(tail), layout.outputs - tail, run.vectors)
+
+
 def emit_pack(
     module: ir.Module, name: str, weight: Weight, layout: Layout, kind: str
 ) -> ir.Function:
@@ -103,24 +117,17 @@ class _Pack:
     def strip(self, k: Register, count: int) -> None:
         """Pack `count` inputs from `k` on."""
         b, layout = self._b, self._layout
-        for run in layout.panels():
-            width = run.vectors * layout.lanes
-            tail = run.column + (run.count - 1) * width
-            partial = layout.outputs < tail + width
-            last = run.column + (run.count - partial) * width
 
-            def panel(column: Register, used: int, width: int = width) -> None:
-                start = b.add(b.mul(column, integer(layout.inputs)), b.mul(k, integer(width)))
-                base = at(b, self._target, self._stored, start)
-                if self._weight.output_stride == 1:
-                    self._rows(base, k, count, column, used, width)
-                else:
-                    self._columns(base, k, count, column, used, width)
+        def panel(column: Register, used: int, vectors: int) -> None:
+            width = vectors * layout.lanes
+            start = b.add(b.mul(column, integer(layout.inputs)), b.mul(k, integer(width)))
+            base = at(b, self._target, self._stored, start)
+            if self._weight.output_stride == 1:
+                self._rows(base, k, count, column, used, width)
+            else:
+                self._columns(base, k, count, column, used, width)
 
-            if run.column < last:
-                loop(b, run.column, last, width, [], lambda c, _, p=panel, w=width: p(c, w))
-            if partial:
-                panel(integer(tail), layout.outputs - tail)
+        over_panels(b, layout, panel)
 
     def _rows(self, base, k, count: int, column, used: int, width: int) -> None:
         """Outputs are neighbours in the weight: a panel's row is a few vectors of the weight's."""
