@@ -129,13 +129,27 @@ def test_nobody_waits_for_a_partner_that_lost_its_processor(monkeypatch):
     assert_same(shared, alone(program, monkeypatch), 0)
 
 
-def test_a_partner_that_is_late_writes_where_nobody_else_does(monkeypatch):
-    """Not into the scratch memory of a thread, which goes on to other work."""
+def test_a_call_does_not_end_while_a_partner_is_at_it(monkeypatch):
+    """It reads what the call was given."""
     partners.share_everything(monkeypatch)
-    codes = spied_on(monkeypatch)
+    pool = partners.Pool(monkeypatch, rest=100_000)  # the steps take a hundredth of that
+    together(forward(length=1000), pool)
+    assert 0 < pool.made < 200  # of 2,000
+    assert pool.left_over == 0
+
+
+@pytest.mark.skipif(not host().is_x86, reason="a pause of x86")
+@pytest.mark.parametrize("who", ["tile", "partner"])
+def test_who_looks_late_misses_nothing(who, monkeypatch):
+    """The other has said the next thing meanwhile, or has left."""
+    partners.share_everything(monkeypatch)
+    partners.look_late(monkeypatch, who=who)
+    monkeypatch.setattr(pairing, "_PATIENCE", 1 << 14)
     pool = partners.Pool(monkeypatch)
-    together(gradients("lstm"), pool)
-    assert all(0 <= code.weights.bytes <= pool.room < code.packed_bytes for code in codes[-1:])
+    program = gradients("highway")
+    shared = together(program, pool)
+    assert pool.parted < 100  # in 4,000 steps, where others take the processor
+    assert_same(shared, alone(program, monkeypatch), 0)
 
 
 @pytest.mark.skipif(not host().is_x86, reason="a pause of x86")

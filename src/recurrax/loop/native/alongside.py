@@ -24,7 +24,7 @@ from recurrax.loop.native.emit import (
     void,
 )
 from recurrax.loop.native.memory import LINE
-from recurrax.loop.native.pairing import has_half
+from recurrax.loop.native.pairing import has_partner
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.waiting import SPINS_BEFORE_YIELD, let_others_run, pause, wait_until
 from recurrax.loop.native.work import (
@@ -103,8 +103,8 @@ def emit_company(module: ir.Module, target: Target, serve: ir.Function) -> ir.Fu
     b.position_at_end(busy)
     b.cbranch(b.icmp_signed(">", taken, integer(0)), look, idle)
     b.position_at_end(idle)
-    with b.if_then(b.and_(has_half(b, work), b.icmp_signed(">", next_end, nothing))):
-        b.call(serve, [block, next_end])
+    with b.if_then(b.and_(has_partner(b, work), b.icmp_signed(">", next_end, nothing))):
+        b.call(serve, [block, scratch, next_end])
     pause(b, target)
     turn, waited = b.add(turns, integer(1)), b.block
     b.cbranch(b.icmp_signed("<", turn, integer(SPINS_BEFORE_YIELD)), look, rest)

@@ -21,6 +21,7 @@ from collections.abc import Callable
 
 import llvmlite.ir as ir
 
+from recurrax.loop.native import pairing
 from recurrax.loop.native.alongside import LOCK, NEXT, emit_company, job_at
 from recurrax.loop.native.apart import move_apart, note_processor
 from recurrax.loop.native.emit import (
@@ -42,11 +43,10 @@ from recurrax.loop.native.emit import (
     void,
 )
 from recurrax.loop.native.ffi import Frame, emit_metadata_answer
-from recurrax.loop.native.pairing import emit_meeting, emit_serve, has_half
+from recurrax.loop.native.pairing import emit_meeting, emit_serve, has_partner, serve_to_the_end
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.waiting import let_others_run, wait_until
 from recurrax.loop.native.work import (
-    ANSWER,
     BUFFERS,
     DONE,
     DRIVE,
@@ -55,12 +55,9 @@ from recurrax.loop.native.work import (
     GROWN_AT,
     HUGE_PAGE,
     LENGTH,
-    NEVER,
-    POSTED,
     PREPARE,
     PROCESSOR,
     PROGRESS,
-    READY,
     TILE,
     WORK,
     Field,
@@ -131,7 +128,7 @@ def _leave_caller(b: Builder, block: Register) -> None:
     ticket = b.load_atomic(at(b, block, i8, _TICKET), "monotonic", 8, typ=i64)
     has_tile = b.icmp_signed("<", ticket, word(b, work, Field.TILES))
     has_job = b.icmp_signed(">", word(b, work, Field.JOBS), integer(0))
-    with b.if_then(b.or_(has_tile, b.or_(has_job, has_half(b, work)))):
+    with b.if_then(b.or_(has_tile, b.or_(has_job, has_partner(b, work)))):
         move_apart(b, block, PROCESSOR)
 
 
@@ -168,7 +165,7 @@ def _take_block(b: Builder, frame: Frame, request, work) -> Register:
 def _fill_in(b: Builder, frame: Frame, block: Register, work: Register) -> None:
     store_field(b, block, WORK, work)
     store_field(b, block, _REFERENCES, word(b, work, Field.WORKERS))
-    for counter in (_TICKET, DONE, _WORKERS, _PART, _PREPARED, PROGRESS, POSTED, ANSWER, READY):
+    for counter in (_TICKET, DONE, _WORKERS, _PART, _PREPARED, PROGRESS, *pairing.WORDS):
         store_field(b, block, counter, integer(0))
 
     def start(k: Register) -> None:
@@ -293,8 +290,8 @@ def _emit_labour(
     with b.if_else(b.icmp_signed(">", word(b, work, Field.JOBS), integer(0))) as (jobs, none):
         with jobs:
             b.call(company, [block, scratch, made.args[1]])
-        with none, b.if_then(has_half(b, work)):
-            b.call(serve, [block, integer(NEVER)])
+        with none, b.if_then(has_partner(b, work)):
+            serve_to_the_end(b, serve, block, scratch)
     b.ret_void()
     return made
 

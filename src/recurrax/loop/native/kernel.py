@@ -225,7 +225,7 @@ def build_loop(
         grown_results=tuple(_grown(step, results)),
         finish=finish,
         jobs=beside.jobs(code.packed_bytes) if beside else None,
-        half=code.half if isinstance(code, PairedCode) else None,
+        paired=isinstance(code, PairedCode),
     )
     emit_handler(module, work)
     return module

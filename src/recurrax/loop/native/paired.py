@@ -1,4 +1,4 @@
-"""The function that runs all steps for one row, where a partner makes half of large products.
+"""The function that runs all steps for one row, on two threads that share large products.
 
 See `pairing.py` for how the two meet.
 """
@@ -10,32 +10,19 @@ from collections.abc import Sequence
 import llvmlite.ir as ir
 
 from recurrax.loop.native import memory, pairing
-from recurrax.loop.native.emit import (
-    Builder,
-    Register,
-    at,
-    i1,
-    i8,
-    integer,
-    loop,
-    prefetch,
-)
+from recurrax.loop.native.emit import Builder, Register, at, i1, i8, i64, integer, loop
 from recurrax.loop.native.fetching import Stretch
 from recurrax.loop.native.graph import Weight
-from recurrax.loop.native.memory import LINE, SPILLED, Lanes
-from recurrax.loop.native.microkernel import Operand, Shape
-from recurrax.loop.native.schedule import Schedule
+from recurrax.loop.native.memory import SPILLED, Lanes, aligned
+from recurrax.loop.native.schedule import Schedule, Slot
 from recurrax.loop.native.stages import Product
 from recurrax.loop.native.tile import Tile, TileCode
 from recurrax.loop.native.trial import Trial
-from recurrax.loop.native.weights import Weights
 
 # Found by measurement: the bytes of a weight that are worth two threads' meeting, and those of all
 # steps that are worth waking one.
 _LARGE = 1 << 16
 _WORTH_WAKING = 8 << 20
-# Bytes that the tile reads until the partner has seen a post and got at the operand.
-_BEHIND = 20 << 10
 
 
 def shared_products(schedule: Schedule) -> list[Product]:
@@ -58,19 +45,16 @@ def is_worth_waking(schedule: Schedule, length: int) -> bool:
 
 
 def halves(weight: Weight, lanes: int) -> tuple[Weight, Weight]:
-    """The tile's own outputs, and the partner's, as weights."""
-    vectors, size = -(-weight.outputs // lanes), _bytes(weight)
-    cut = min(vectors - 1, round(vectors * (size + _BEHIND) / (2 * size))) * lanes
+    """The tile's outputs, and the partner's, as weights."""
+    vectors = -(-weight.outputs // lanes)
+    cut = -(-vectors // 2) * lanes
     own = dataclasses.replace(weight, outputs=cut)
     offset = weight.offset + cut * weight.output_stride
     return own, dataclasses.replace(weight, offset=offset, outputs=weight.outputs - cut)
 
 
 class PairedCode(TileCode):
-    """Emits a tile function of one row, and what its partner does.
-
-    The partner has a copy of its own of weights that the tile reads where they lie.
-    """
+    """Emits a tile function of one row, which the partner runs too: as tile number 1."""
 
     @functools.cached_property
     def halves(self) -> dict[Product, tuple[Weight, Weight]]:
@@ -78,28 +62,35 @@ class PairedCode(TileCode):
         lanes = self.schedule.lanes
         return {p: halves(p.weight, lanes) for p in shared_products(self.schedule)}
 
-    @functools.cached_property
-    def _copies(self) -> Weights:
-        copies = self.weights.none_in_place("copy")
-        for product, (_, other) in self.halves.items():
-            if self.weights.stays(other, product.result.kind):
-                copies.add(other, product.result.kind)
-        return copies
+    @property
+    def box_bytes(self) -> int:
+        """Of what one of the two swaps at a time."""
+        sizes = (own.outputs * memory.size(SPILLED[p.result.kind]) for p, (own, _) in self._shared)
+        return aligned(max(sizes))
+
+    @property
+    def _shared(self):
+        return self.halves.items()
 
     @property
     def packed_bytes(self) -> int:
-        return self.answers_at + max(o.outputs * size for _, o, size in self.pairs())
+        carry = sum(size for _, size in self.carries())
+        return self.boxes_at + 4 * self.box_bytes + carry
 
     @property
-    def answers_at(self) -> int:
-        """Where in shared memory the partner's halves are made: one that is late may still write
-        when the scratch memory of the tile has become another's."""
-        return self.weights.bytes + self._copies.bytes
+    def boxes_at(self) -> int:
+        """Where in shared memory halves are swapped: each of the two has two boxes in turn, so that
+        nobody writes to one that is still read. The carry of who is invited lies behind them."""
+        return self.weights.bytes
 
-    def pairs(self) -> list[tuple[Product, Weight, int]]:
-        """The shared products, the partner's half of the weight, and the size of a number."""
-        halves = self.halves.items()
-        return [(p, other, memory.size(SPILLED[p.result.kind])) for p, (_, other) in halves]
+    def carries(self) -> list[tuple[str, int]]:
+        """The dtype of each carry as it stands in scratch memory, and its bytes."""
+        inputs, consts = self.step.inputs, self.step.num_consts
+        kinds = [SPILLED[memory.REGISTER[p.dtype]] for p in inputs[consts:][: self.step.num_carry]]
+        return [
+            (kind, aligned(self.schedule.padded(inputs[consts + k].width) * memory.size(kind)))
+            for k, kind in enumerate(kinds)
+        ]
 
     def add_weight(self, product: Product) -> None:
         for part in self.halves.get(product, (product.weight,)):
@@ -109,51 +100,6 @@ class PairedCode(TileCode):
         assert rows == 1
         return PairedTile(self, made, b, rows)
 
-    def other_half(self, product: Product, weights: Weights) -> ir.Function:
-        """Makes the partner's half from one of two kinds of panels; nothing is added to it."""
-        kind, weight = product.result.kind, self.halves[product][1]
-        shape = Shape(
-            blocks=((1, 1),),
-            kind=kind,
-            operand=Operand.by_rows(weight.inputs),
-            result_stride=weight.outputs,
-            addends=(),
-            layout=weights.layout(weight, kind),
-        )
-        return self.product(shape)
-
-    def half(self, b: Builder, buffers, packed, number, operand, result) -> None:
-        """Emit what the partner does for post `number`, or when it gets ready."""
-        copies = at(b, packed, i8, self.weights.bytes)
-        with b.if_else(b.icmp_signed("==", number, integer(0))) as (ready, posted):
-            with ready:
-                self._copies.pack(b, buffers, copies)
-            with posted:
-                past = b.sub(number, integer(1))
-                step, place = (f(past, integer(len(self.halves))) for f in (b.udiv, b.urem))
-                for k, product in enumerate(self.halves):
-                    with b.if_then(b.icmp_signed("==", place, integer(k))):
-                        self._answer(b, product, packed, copies, operand, result, step)
-
-    def _answer(self, b, product: Product, packed, copies, operand, result, step) -> None:
-        kind, weight = product.result.kind, self.halves[product][1]
-        weights, start = self.weights, packed
-        if weights.stays(weight, kind):
-            weights, start = self._copies, copies
-        _ask_for_all(b, operand, weight.inputs * memory.size(SPILLED[kind]))
-        panels = at(b, start, i8, weights.packed[weight, kind].offset)
-        arguments = [operand, panels, result, b.trunc(step, i1)]
-        b.call(self.other_half(product, weights), arguments)
-
-
-def _ask_for_all(b: Builder, operand: Register, size: int) -> None:
-    """Ask for an operand at once: the tile has just written it, so lines come from its core."""
-
-    def line(start: Register, _) -> None:
-        prefetch(b, at(b, operand, i8, start), to_write=False)
-
-    loop(b, 0, size, LINE, [], line)
-
 
 class PairedTile(Tile):
     """One such tile function while it is emitted."""
@@ -161,79 +107,153 @@ class PairedTile(Tile):
     def __init__(self, code: PairedCode, made: ir.Function, b: Builder, rows: int):
         super().__init__(code, made, b, rows)
         self._code = code
-        self._own = self.take(max(o.outputs * size for _, o, size in code.pairs()))
-        self._lent = self.take(max(o.inputs * size for _, o, size in code.pairs()))
-        self._step: Register = integer(0)
+        self._role = pairing.Role(b.icmp_signed("==", self.first_row, integer(0)))
+        self.first_row = integer(0)
+        self._unseen = {
+            k: self.take(p.width * memory.size(p.dtype))
+            for k, p in enumerate(self.step.outputs)
+            if k >= self.step.num_carry
+        }
+        self._step, self._stop = integer(0), self.length
+        self._are_two, self._invited = b.alloca(i1), b.alloca(i64)
         self._trial = Trial(b, code.target, len(code.halves))
 
+    @property
+    def _is_partner(self) -> Register:
+        return self.b.not_(self._role.is_tile)
+
+    def bring_in(self, store: Register) -> None:
+        with self.b.if_else(self._role.is_tile) as (tile, partner):
+            with tile:
+                super().bring_in(store)
+            with partner:
+                self._move_carry(store, inwards=True)
+
+    def _move_carry(self, store: Register, inwards: bool) -> None:
+        """Bring the carry from where the invited partner finds it, or there."""
+        b, code = self.b, self._code
+        place = code.boxes_at + 4 * code.box_bytes
+        for k, (dtype, size) in enumerate(code.carries()):
+            there, here = at(b, self.packed, i8, place), self._carry_base(k, store)
+            source, target = (there, here) if inwards else (here, there)
+            self._copy(source, target, dtype, size // memory.size(dtype))
+            place += size
+
+    def _copy(self, source: Register, target: Register, dtype: str, count: int) -> None:
+        def some(j: int | Register, lanes: Lanes) -> None:
+            vector = memory.load(self.b, source, dtype, [j], lanes)
+            memory.store(self.b, vector, target, dtype, [j], lanes)
+
+        self.by_vectors(count, some)
+
     def all_steps(self, begin: list[Register]) -> list[Register]:
+        b, role = self.b, self._role
         self._trial.begin()
-        last = super().all_steps(begin)
-        pairing.end(self.b, self.buffers)
+        b.store(self._is_partner, self._are_two)
+        b.store(integer(0), self._invited)
+        first, stop = pairing.partners_steps(b, self.buffers)
+        self._stop = role.of(b, self.length, stop)
+        last = loop(b, role.of(b, integer(0), first), self._stop, 1, begin, self.one_step)
+        with b.if_then(self._is_partner):
+            b.ret_void()
         return last
 
+    def bring_out(self, store: Register) -> None:
+        super().bring_out(store)
+        pairing.end(self.b, self.buffers)
+
     def one_step(self, i: Register, carried: list[Register]) -> list[Register]:
-        self._step = i
+        b, self._step = self.b, i
+        is_alone = b.not_(b.load(self._are_two, typ=i1))
+        waited = pairing.times_waited(b, self.buffers)
+        waits = b.icmp_signed("!=", waited, b.load(self._invited, typ=i64))
+        with b.if_then(b.and_(b.and_(is_alone, waits), self._trial.admits(i))):
+            self._move_carry(carried[0], inwards=False)
+            pairing.invite(b, self.buffers, i)
+            b.store(waited, self._invited)
+            b.store(i1(True), self._are_two)
         carried = super().one_step(i, carried)
-        self._trial.judge(self.buffers)
+        with b.if_then(self._role.is_tile):
+            is_lost = self._trial.judge()
+            with b.if_then(is_lost, likely=False):
+                pairing.dismiss(b, self.buffers)
+                b.store(i1(False), self._are_two)
         return carried
 
-    def multiply(self, product: Product, ahead: Sequence[Stretch]) -> None:
+    def announce(self, count: Register) -> None:
+        with self.b.if_then(self._role.is_tile):
+            super().announce(count)
+
+    def _new_base(self, slot: Slot) -> Register:
+        base = super()._new_base(slot)
+        if slot.space != "ys":
+            return base
+        unseen = at(self.b, self.scratch, i8, self._unseen[slot.index])
+        return self._role.of(self.b, base, unseen)
+
+    def multiply(self, product: Product, ahead: Sequence[Stretch], column: int = 0) -> None:
         if product not in self._code.halves:
-            super().multiply(product, ahead)
+            super().multiply(product, ahead, column)
             return
-        b, code = self.b, self._code
-        own, other = code.halves[product]
-        answers, apart = at(b, self.packed, i8, code.answers_at), at(b, self.scratch, i8, self._own)
-        place = list(code.halves).index(product)
-        before = b.mul(self._step, integer(len(code.halves)))
-        number = b.add(before, integer(place + 1))
-        asks = b.and_(self._trial.has_begun(self._step), pairing.is_free(b, self.buffers))
-        with b.if_then(asks):
-            pairing.post(b, self.buffers, number, self._lend(product), answers)
-        super().multiply(dataclasses.replace(product, weight=own), ahead)
-        before = b.block
-        with b.if_then(asks):
-            is_there = pairing.meet(b, self.buffers, number, _bytes(other))
-            after = b.block
-        answered = b.phi(i1)
-        answered.add_incoming(i1(False), before)
-        answered.add_incoming(is_there, after)
-        self._trial.note(answered)
-        with b.if_then(b.not_(answered)):
-            panels = self.panels(other, product.result.kind)
-            arguments = [self._address(product.operand), panels, apart, b.trunc(self._step, i1)]
-            b.call(code.other_half(product, code.weights), arguments)
-        self._take_in(product, b.select(answered, answers, apart))
-
-    def _lend(self, product: Product) -> Register:
-        """Where the partner finds an operand: inside the block."""
-        b, operand = self.b, product.operand
-        slot, address = self.schedule.whereabouts(operand), self._address(operand)
-        if slot.space in ("scratch", "carry", "next"):
-            return address
-        lent = at(b, self.scratch, i8, self._lent)
-        self.by_vectors(
-            product.weight.inputs,
-            lambda j, lanes: memory.store(
-                b, memory.load(b, address, slot.dtype, [j], lanes), lent, slot.dtype, [j], lanes
-            ),
-        )
-        return lent
-
-    def _take_in(self, product: Product, half: Register) -> None:
-        """Add what the sums start from to the other half, and put it beside one's own."""
         b = self.b
-        own, other = self._code.halves[product]
-        kind = product.result.kind
-        slots = [self.schedule.whereabouts(a) for a in product.addends]
-        bases = [self._address(a) for a in product.addends]
-        result = self._address(product.result)
+        with b.if_else(self._role.is_tile) as (tile, partner):
+            with tile:
+                self._make(product, 0)
+            with partner:
+                self.partners_half(product)
+        before = b.block
+        with b.if_then(b.load(self._are_two, typ=i1)):
+            is_there = self._swap(product)
+            after = b.block
+        swapped = b.phi(i1)
+        swapped.add_incoming(i1(False), before)
+        swapped.add_incoming(is_there, after)
+        self._trial.note(swapped)
+        with b.if_then(b.not_(swapped)):
+            self._make(product, 1)
 
-        def some(j: int | Register, lanes: Lanes) -> None:
-            total = memory.load(b, half, SPILLED[kind], [j], lanes)
-            for base, slot in zip(bases, slots, strict=True):
-                total = b.fadd(total, memory.load(b, base, slot.dtype, [own.outputs, j], lanes))
-            memory.store(b, total, result, SPILLED[kind], [own.outputs, j], lanes)
+    def partners_half(self, product: Product) -> None:
+        """Emit what the partner makes."""
+        self._make(product, 1)
 
-        self.by_vectors(other.outputs, some)
+    def _make(self, product: Product, half: int) -> None:
+        """Make the first or the second half."""
+        both = self._code.halves[product]
+        column = both[0].outputs if half else 0
+        super().multiply(dataclasses.replace(product, weight=both[half]), [], column)
+
+    def _swap(self, product: Product) -> Register:
+        """Give one half and take the other; tells whether that is there."""
+        b, code, role = self.b, self._code, self._role
+        own, other = code.halves[product]
+        places = list(code.halves)
+        place = places.index(product)
+        number = b.add(b.mul(self._step, integer(len(places))), integer(place + 1))
+        odd = b.mul(b.and_(number, integer(1)), integer(code.box_bytes))
+        boxes = at(b, self.packed, i8, code.boxes_at)
+        tiles, partners = (at(b, boxes, i8, odd, k * 2 * code.box_bytes) for k in (0, 1))
+        dtype = SPILLED[product.result.kind]
+        first, second = (self.address(product.result, k) for k in (0, own.outputs))
+        with b.if_else(role.is_tile) as (tile, partner):
+            with tile:
+                self._copy(first, tiles, dtype, own.outputs)
+            with partner:
+                self._copy(second, partners, dtype, other.outputs)
+        goes_on = b.icmp_signed("<", b.add(self._step, integer(1)), self._stop)
+        stays = i1(True) if product is not places[-1] else goes_on
+        pairing.say(b, self.buffers, role, number, b.or_(role.is_tile, stays))
+        met = pairing.meet(b, self.buffers, role, number, _bytes(other))
+        is_there = b.icmp_signed(">=", met, integer(0))
+        with b.if_else(role.is_tile) as (tile, partner):
+            with tile:
+                b.store(b.icmp_signed(">", met, integer(0)), self._are_two)
+                with b.if_else(is_there) as (taken, late):
+                    with taken:
+                        self._copy(partners, second, dtype, other.outputs)
+                    with late:
+                        pairing.part(b, self.buffers)
+            with partner:
+                with b.if_then(b.not_(is_there)):
+                    b.ret_void()
+                self._copy(tiles, first, dtype, own.outputs)
+        return is_there

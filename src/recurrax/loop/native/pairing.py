@@ -1,18 +1,22 @@
-"""Two threads on one row: who runs the tile, and a partner that makes half of a product's outputs.
+"""Two threads on one row: both go through the steps, and each makes half of large products.
 
 A loop over one row is bound by the reading of its weights, at the rate of one core's cache. A
-thread that has nothing else to do declares itself **present**. From then on the tile posts its
-products: it writes down where the operand lies and where half of the result is wanted, makes the
-other half meanwhile, and takes the answer. With an answer the partner says whether it stays; so it
-may go and do other jobs in between (`alongside.py`), and the tile makes both halves. They are the
-same to the last bit, whoever makes them.
+thread that has nothing else to do becomes the **partner** of who runs the tile: it runs the tile's
+code too, on scratch memory of its own, all elementwise work included. Of a large product each makes
+half of the outputs, and they **swap** halves: once across from core to core, as against there and
+back if one asked the other. What both compute is the same to the last bit, and so it is whoever
+makes a half. The tile alone writes results.
 
-Nobody waits long for the partner: where the system has taken its processor away, the tile makes the
-other half too, and posts again once the partner has caught up. That may be when the call is over,
-so a partner reads and writes nothing outside the block, which outlives the call, and writes only
-where nobody but it does. Its weights are in the block too; while it copies them, when it comes, the
-tile does not end.
+A partner that is free **waits** to be invited. At the beginning of a step the tile lays its carry
+ready and **invites** it. The partner knows beforehand at which step it leaves, for other jobs
+(`alongside.py`), and says so with its last half; the tile makes both halves again.
+
+The tile does not wait long for a half: where the system has taken the partner's processor away, it
+parts from it and makes that half too. The partner, once back, leaves; it may be invited anew. The
+call does not end while it is at it, since it reads what the call was given.
 """
+
+import dataclasses
 
 import llvmlite.ir as ir
 
@@ -30,172 +34,208 @@ from recurrax.loop.native.emit import (
     pointer,
     store_field,
     store_release,
-    void,
 )
 from recurrax.loop.native.target import Target
-from recurrax.loop.native.waiting import pause, wait_until
+from recurrax.loop.native.waiting import (
+    SPINS_BEFORE_YIELD,
+    let_others_run,
+    pause,
+    wait_until,
+)
 from recurrax.loop.native.work import (
-    ANSWER,
     BUFFERS,
-    HALF,
+    LENGTH,
     MEET,
     MEETING,
-    POSTED,
-    PROGRESS,
-    READY,
+    NEVER,
+    PARTNERS_OWN,
+    TILE,
+    TILES_OWN,
     WORK,
     Field,
     word,
 )
 
-# Of a post: its number, where the operand lies, where the result goes.
-_NUMBER, _OPERAND, _RESULT = POSTED, POSTED + 8, POSTED + 16
-_ENDED = -1
-# Of a partner (at `READY`): whether it gets ready, or is.
-_GETS_READY, _IS_READY = 1, 2
-# Turns of waiting for an answer without a pause, which would take as long as most answers.
+# Of the tile: what it said last, and from which step on it invites (that and 1).
+_TILE_SAID, _INVITED = TILES_OWN, TILES_OWN + 8
+# Of the partner: what it said last, how often it has waited to be invited, whether it is at it, and
+# at which step it leaves.
+_PARTNER_SAID, _WAITED, _IS_AT_IT, _LEAVES_AT = range(PARTNERS_OWN, PARTNERS_OWN + 32, 8)
+WORDS = (_TILE_SAID, _INVITED, _PARTNER_SAID, _WAITED, _IS_AT_IT, _LEAVES_AT)
+# What the tile says besides that a half is there: that no partner is needed any more, or not this
+# time.
+_ENDED, _PARTED = -1, -2
+# Turns of waiting for a half without a pause, which would take as long as most halves.
 _SPINS = 1000
 # Turns with a pause (at least 15 ns each) before the tile goes on alone, and bytes of the partner's
 # half that are worth another.
 _PATIENCE, _BYTES_A_TURN = 500, 128
+_FOR_EVER = 1 << 62
 
 
-def has_half(b: Builder, work: Register) -> Register:
-    """Whether a tile posts products."""
-    half = load_field(b, work, Field.HALF.offset, pointer)
-    return b.icmp_unsigned("!=", half, ir.Constant(pointer, None))
+@dataclasses.dataclass(frozen=True)
+class Role:
+    """Which of the two a thread is: a register, as both run the same code."""
+
+    is_tile: Register
+
+    def of(self, b: Builder, tile: Register, partner: Register) -> Register:
+        """What is the tile's or the partner's."""
+        return b.select(self.is_tile, tile, partner)
 
 
-def is_free(b: Builder, buffers: Register) -> Register:
-    """Whether a partner waits for the next post."""
-    number, answer = (
-        b.load_atomic(at(b, buffers, i8, field - BUFFERS), "acquire", 8, typ=i64)
-        for field in (_NUMBER, ANSWER)
+def has_partner(b: Builder, work: Register) -> Register:
+    """Whether a tile has something to share."""
+    return b.icmp_signed("!=", word(b, work, Field.PAIRED), integer(0))
+
+
+def times_waited(b: Builder, buffers: Register) -> Register:
+    """How often the partner has waited to be invited: once more than it was, if it waits."""
+    return _load(b, at(b, buffers, i8, _WAITED - BUFFERS))
+
+
+def invite(b: Builder, buffers: Register, step: Register) -> None:
+    """Let the partner begin at `step`; the carry lies ready."""
+    store_release(b, integer(0), at(b, buffers, i8, _TILE_SAID - BUFFERS))
+    invited = b.add(step, integer(1))
+    store_release(b, invited, at(b, buffers, i8, _INVITED - BUFFERS))
+
+
+def partners_steps(b: Builder, buffers: Register) -> tuple[Register, Register]:
+    """The step at which the partner begins, and the one at which it leaves."""
+    invited, leaves_at = (
+        load_field(b, buffers, field - BUFFERS, i64) for field in (_INVITED, _LEAVES_AT)
     )
-    return b.icmp_signed("==", answer, _told(b, number, i1(True)))
+    length = load_field(b, buffers, LENGTH - BUFFERS, i64)
+    stop = b.select(b.icmp_signed("<", leaves_at, length), leaves_at, length)
+    # A late one is invited for a step at least.
+    stop = b.select(b.icmp_signed("<", stop, invited), invited, stop)
+    return b.sub(invited, integer(1)), stop
 
 
-def _told(b: Builder, number: Register, stays: Register) -> Register:
-    """What the partner answers to a post."""
-    return b.or_(b.shl(number, integer(1)), b.zext(stays, i64))
+def say(b: Builder, buffers: Register, role: Role, number: Register, stays: Register) -> None:
+    """Tell the other that half `number` is there, from 1 on, and whether the next will be made."""
+    told = b.or_(b.shl(number, integer(1)), b.zext(stays, i64))
+    place = role.of(b, integer(_TILE_SAID - BUFFERS), integer(_PARTNER_SAID - BUFFERS))
+    store_release(b, told, at(b, buffers, i8, place))
 
 
-def post(
-    b: Builder, buffers: Register, number: Register, operand: Register, result: Register
-) -> None:
-    """Ask the partner for its half of a product; `number` is that of the post, from 1 on."""
-    store_field(b, buffers, _OPERAND - BUFFERS, operand)
-    store_field(b, buffers, _RESULT - BUFFERS, result)
-    store_release(b, number, at(b, buffers, i8, _NUMBER - BUFFERS))
+def meet(b: Builder, buffers: Register, role: Role, number: Register, size: int) -> Register:
+    """Wait for the other's half, which takes the reading of `size` bytes.
 
-
-def meet(b: Builder, buffers: Register, number: Register, size: int) -> Register:
-    """Wait for the answer to a post, but not for long; tells whether it is there.
-
-    The partner's half takes the reading of `size` bytes.
+    Returns:
+        1, or 0 if that was the last one; negative if there is none, since the tile has lost
+        patience or the partner is no longer needed.
     """
     callee = declared(b.module, MEETING, MEET.return_type, MEET.args)
     patience = integer(_SPINS + _PATIENCE + size // _BYTES_A_TURN)
-    return b.call(callee, [buffers, number, patience])
+    other = role.of(b, integer(_PARTNER_SAID - BUFFERS), integer(_TILE_SAID - BUFFERS))
+    patience = role.of(b, patience, integer(_FOR_EVER))
+    return b.call(callee, [at(b, buffers, i8, other), number, patience])
+
+
+def part(b: Builder, buffers: Register) -> None:
+    """Let a partner go that is late."""
+    store_release(b, integer(_PARTED), at(b, buffers, i8, _TILE_SAID - BUFFERS))
 
 
 def dismiss(b: Builder, buffers: Register) -> None:
-    """Post nothing to the partner any more."""
-    store_release(b, integer(_ENDED), at(b, buffers, i8, _NUMBER - BUFFERS))
+    """Let the partner go for good."""
+    store_release(b, integer(_ENDED), at(b, buffers, i8, _TILE_SAID - BUFFERS))
 
 
 def end(b: Builder, buffers: Register) -> None:
-    """Post nothing any more, and see to it that the partner is at nothing outside the block."""
-    target = b.module.target
-    b.atomic_rmw("xchg", at(b, buffers, i8, _NUMBER - BUFFERS), integer(_ENDED), "seq_cst")
-    state = at(b, buffers, i8, READY - BUFFERS)
+    """Let the partner go, and wait until it has."""
+    said = at(b, buffers, i8, _TILE_SAID - BUFFERS)
+    b.atomic_rmw("xchg", said, integer(_ENDED), "seq_cst")
+    is_at_it = at(b, buffers, i8, _IS_AT_IT - BUFFERS)
 
-    def is_apart() -> Register:
-        now = b.load_atomic(state, "seq_cst", 8, typ=i64)
-        return b.icmp_signed("!=", now, integer(_GETS_READY))
+    def has_left() -> Register:
+        return b.icmp_signed("==", _load(b, is_at_it, "seq_cst"), integer(0))
 
-    wait_until(b, target, is_apart)
+    wait_until(b, b.module.target, has_left)
+
+
+def _load(b: Builder, address: Register, ordering: str = "acquire") -> Register:
+    return b.load_atomic(address, ordering, 8, typ=i64)
 
 
 def emit_meeting(module: ir.Module, target: Target) -> None:
     """The public function `MEETING`."""
     made = ir.Function(module, MEET, MEETING)
     b = ir.IRBuilder(made.append_basic_block("entry"))
-    buffers, number, patience = made.args
-    answer = at(b, buffers, i8, ANSWER - BUFFERS)
+    place, number, patience = made.args
     before = b.block
-    look, again, longer, done = (
-        made.append_basic_block(n) for n in ("look", "again", "longer", "done")
+    look, there, wait, again, longer, rest, late = (
+        made.append_basic_block(n)
+        for n in ("look", "there", "wait", "again", "longer", "rest", "late")
     )
     b.branch(look)
     b.position_at_end(look)
     turns = b.phi(i64)
-    answered = b.lshr(b.load_atomic(answer, "acquire", 8, typ=i64), integer(1))
-    is_there = b.icmp_signed("==", answered, number)
+    said = _load(b, place)
+    half = b.ashr(said, integer(1))
+    b.cbranch(b.icmp_signed(">=", half, number), there, wait)
+    b.position_at_end(there)
+    # Who has made the next half already has not left.
+    b.ret(b.or_(b.and_(said, integer(1)), b.zext(b.icmp_signed(">", half, number), i64)))
+    b.position_at_end(wait)
     following = b.add(turns, integer(1))
-    b.cbranch(is_there, done, again)
+    is_over = b.or_(b.icmp_signed("<", said, integer(0)), b.icmp_signed(">=", following, patience))
+    b.cbranch(is_over, late, again)
     b.position_at_end(again)
     b.cbranch(b.icmp_signed("<", following, integer(_SPINS)), look, longer)
     b.position_at_end(longer)
     pause(b, target)
-    b.cbranch(b.icmp_signed("<", following, patience), look, done)
+    b.cbranch(b.icmp_signed("<", following, integer(SPINS_BEFORE_YIELD)), look, rest)
+    b.position_at_end(rest)
+    let_others_run(b)
+    b.branch(look)
     turns.add_incoming(integer(0), before)
-    turns.add_incoming(following, again)
-    turns.add_incoming(following, longer)
-    b.position_at_end(done)
-    b.ret(is_there)
+    for block in (again, longer, rest):
+        turns.add_incoming(following, block)
+    b.position_at_end(late)
+    b.ret(integer(-1))
 
 
 def emit_serve(module: ir.Module, target: Target) -> ir.Function:
-    """`void serve(block, wanted)`: be the partner until the tile ends or has done so many steps."""
-    made, b = function(module, "serve", void, [pointer, i64])
-    block, wanted = made.args
+    """`bool serve(block, scratch, step)`: be the partner, once invited, until the tile parts from
+    it, ends or reaches a step; tells whether none is needed any more."""
+    made, b = function(module, "serve", i1, [pointer, pointer, i64])
+    block, scratch, step = made.args
     work = load_field(b, block, WORK, pointer)
-    half = load_field(b, work, Field.HALF.offset, HALF.as_pointer())
-    buffers = at(b, block, i8, BUFFERS)
-    packed = at(b, block, i8, word(b, work, Field.PACKED_AT))
-    posted, answer = at(b, block, i8, _NUMBER), at(b, block, i8, ANSWER)
+    tile_said, invited, waited, is_at_it = (
+        at(b, block, i8, field) for field in (_TILE_SAID, _INVITED, _WAITED, _IS_AT_IT)
+    )
 
-    def number_of_post() -> Register:
-        return b.load_atomic(posted, "acquire", 8, typ=i64)
+    def has_ended() -> Register:
+        return b.icmp_signed("==", _load(b, tile_said, "seq_cst"), integer(_ENDED))
 
-    def has_ended(number: Register) -> Register:
-        return b.icmp_signed("==", number, integer(_ENDED))
+    # Either this thread sees that the tile has ended, or the tile that this thread is at it.
+    b.atomic_rmw("xchg", is_at_it, integer(1), "seq_cst")
+    with b.if_then(b.not_(has_ended())):
+        store_field(b, block, _LEAVES_AT, step)
+        before = _load(b, invited)
+        store_release(b, b.add(_load(b, waited), integer(1)), waited)
 
-    def say(number: Register, stays: Register) -> None:
-        store_release(b, _told(b, number, stays), answer)
+        def is_decided() -> Register:
+            return b.or_(b.icmp_signed("!=", _load(b, invited), before), has_ended())
 
-    state = at(b, block, i8, READY)
-    is_ready = b.icmp_signed("==", b.load_atomic(state, "acquire", 8, typ=i64), integer(_IS_READY))
-    with b.if_then(b.not_(is_ready)):
-        # Either this thread sees that the tile has ended, or the tile that this thread is at it.
-        b.atomic_rmw("xchg", state, integer(_GETS_READY), "seq_cst")
-        has_begun = b.not_(has_ended(b.load_atomic(posted, "seq_cst", 8, typ=i64)))
-        with b.if_then(has_begun):
-            null = ir.Constant(pointer, None)
-            b.call(half, [buffers, packed, integer(0), null, null])
-        store_release(b, integer(_IS_READY), state)
-    first = number_of_post()
-    with b.if_then(has_ended(first)):
-        b.ret_void()
-    say(first, i1(True))
-    before = b.block
-    following, task, leave = (made.append_basic_block(n) for n in ("following", "task", "leave"))
-    b.branch(following)
-    b.position_at_end(following)
-    last = b.phi(i64)
-    wait_until(b, target, lambda: b.icmp_signed("!=", number_of_post(), last))
-    number = number_of_post()
-    b.cbranch(has_ended(number), leave, task)
-    b.position_at_end(task)
-    operand, result = (load_field(b, block, field, pointer) for field in (_OPERAND, _RESULT))
-    b.call(half, [buffers, packed, number, operand, result])
-    steps = b.load_atomic(at(b, block, i8, PROGRESS), "acquire", 8, typ=i64)
-    stays = b.icmp_signed("<", steps, wanted)
-    say(number, stays)
-    b.cbranch(stays, following, leave)
-    last.add_incoming(first, before)
-    last.add_incoming(number, task)
-    b.position_at_end(leave)
-    b.ret_void()
+        wait_until(b, target, is_decided)
+        with b.if_then(b.icmp_signed("!=", _load(b, invited), before)):
+            tile = load_field(b, work, Field.TILE.offset, TILE.as_pointer())
+            packed = at(b, block, i8, word(b, work, Field.PACKED_AT))
+            length = load_field(b, block, LENGTH, i64)
+            b.call(tile, [at(b, block, i8, BUFFERS), scratch, packed, integer(1), length])
+    store_release(b, integer(0), is_at_it)
+    b.ret(has_ended())
     return made
+
+
+def serve_to_the_end(b: Builder, serve: ir.Function, block: Register, scratch: Register) -> None:
+    """Be the partner again and again, having nothing else to do."""
+    again, done = (b.function.append_basic_block(n) for n in ("again", "done"))
+    b.branch(again)
+    b.position_at_end(again)
+    b.cbranch(b.call(serve, [block, scratch, integer(NEVER)]), done, again)
+    b.position_at_end(done)

@@ -170,12 +170,19 @@ class Tile:
         total = self._size + 2 * self._carry_size + aligned(max(shared, default=0)) + LINE
         self.code.scratch_bytes = max(self.code.scratch_bytes, total)
         self._is_first = b.icmp_signed("==", self.first_row, integer(0))
-        for k in range(self.step.num_carry):
-            self._copy_carry(k, self.inputs[self.step.num_consts + k], first, inwards=True)
-
+        self.bring_in(first)
         last, _ = self.all_steps([first, second])
+        self.bring_out(last)
+
+    def bring_in(self, store: Register) -> None:
+        """Bring the carry that the loop begins with."""
         for k in range(self.step.num_carry):
-            self._copy_carry(k, self.outputs[k], last, inwards=False)
+            self._copy_carry(k, self.inputs[self.step.num_consts + k], store, inwards=True)
+
+    def bring_out(self, store: Register) -> None:
+        """Bring the last carry to the results."""
+        for k in range(self.step.num_carry):
+            self._copy_carry(k, self.outputs[k], store, inwards=False)
 
     def all_steps(self, begin: list[Register]) -> list[Register]:
         return loop(self.b, 0, self.length, 1, begin, self.one_step)
@@ -189,8 +196,12 @@ class Tile:
             await_step(self.b, self.buffers, self.scratch, i)
         self._one_step()
         if company and company.trailing:
-            announce(self.b, self.buffers, self.b.add(i, integer(1)))
+            self.announce(self.b.add(i, integer(1)))
         return [self._next, self._now]
+
+    def announce(self, count: Register) -> None:
+        """Tell what trails the loop that `count` steps are done."""
+        announce(self.b, self.buffers, count)
 
     def time_of(self, i: Register) -> Register:
         """Where along time the `i`th step to run stands."""
@@ -301,10 +312,10 @@ class Tile:
     def _within(self, buffer: Register, dtype: str, start: Register) -> Register:
         return at(self.b, buffer, memory.stored_type(dtype), start)
 
-    def _address(self, value: Value) -> Register:
-        """Where the first number of a product's operand, addend or result lies."""
+    def address(self, value: Value, column: int = 0) -> Register:
+        """Where a number of a product's operand, addend or result lies, the first or another."""
         slot = self.schedule.whereabouts(value)
-        return at(self.b, self._base(slot), memory.stored_type(slot.dtype), slot.offset)
+        return at(self.b, self._base(slot), memory.stored_type(slot.dtype), slot.offset, column)
 
     def _shape(self, product: Product, ahead: Sequence[Stretch]) -> Shape:
         where, kind = self.schedule.whereabouts, product.result.kind
@@ -319,13 +330,19 @@ class Tile:
             fetched=tuple(Lines(s.lines(self.rows)) for s in ahead),
         )
 
-    def multiply(self, product: Product, ahead: Sequence[Stretch]) -> None:
-        """Make a product, which asks for what is needed `ahead`."""
+    def multiply(self, product: Product, ahead: Sequence[Stretch], column: int = 0) -> None:
+        """Make a product, or outputs from `column` on; it asks for what is needed `ahead`."""
         b, shape = self.b, self._shape(product, ahead)
         panels = self.panels(product.weight, product.result.kind)
-        operand, result = self._address(product.operand), self._address(product.result)
+        operand, result = self.address(product.operand), self.address(product.result, column)
         odd = b.trunc(self._time, i1)
-        arguments = [operand, panels, result, odd, *(self._address(a) for a in product.addends)]
+        arguments = [
+            operand,
+            panels,
+            result,
+            odd,
+            *(self.address(a, column) for a in product.addends),
+        ]
         arguments += [at(b, self._base(s.slot), i8, s.following) for s in ahead]
         b.call(self.code.product(shape), arguments)
 

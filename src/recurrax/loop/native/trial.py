@@ -3,11 +3,10 @@
 How long two threads take to meet is not known beforehand: where the system has put both on one
 core, as hosts of virtual machines do at times, it is more than they save. So the first steps are
 made alone, and the shortest step of either kind is kept in mind. As soon as a few steps have been
-shared and none was shorter than the shortest made alone, the partner is let go.
+shared and none was shorter than the shortest made alone, the trial is over and the partner let go.
 """
 
-from recurrax.loop.native import pairing
-from recurrax.loop.native.emit import Builder, Register, declared, i64, integer
+from recurrax.loop.native.emit import Builder, Register, declared, i1, i64, integer
 from recurrax.loop.native.target import Target
 
 _ALONE, _SHARED = 3, 4  # steps to be seen
@@ -24,6 +23,7 @@ class Trial:
         self._alone, self._shared, self._before, self._answered, self._seen = (
             b.alloca(i64) for _ in range(5)
         )
+        self._is_lost = b.alloca(i1)
 
     def begin(self) -> None:
         """Emitted before the first step."""
@@ -34,19 +34,22 @@ class Trial:
             (self._seen, 0),
         ):
             self._b.store(integer(start), place)
+        self._b.store(i1(False), self._is_lost)
         self._b.store(self._now(), self._before)
 
-    def has_begun(self, step: Register) -> Register:
-        """Whether products may be shared yet."""
-        return self._b.icmp_signed(">=", step, integer(_ALONE))
+    def admits(self, step: Register) -> Register:
+        """Whether products may be shared yet, and still."""
+        b = self._b
+        has_begun = b.icmp_signed(">=", step, integer(_ALONE))
+        return b.and_(has_begun, b.not_(b.load(self._is_lost, typ=i1)))
 
     def note(self, answered: Register) -> None:
         """Emitted after a product that could be shared, with whether it was."""
         b = self._b
         b.store(b.add(self._load(self._answered), b.zext(answered, i64)), self._answered)
 
-    def judge(self, buffers: Register) -> None:
-        """Emitted after a step: lets the partner go if it is of no use."""
+    def judge(self) -> Register:
+        """Emitted after a step: tells whether the partner is to be let go."""
         b, now = self._b, self._now()
         took = b.sub(now, self._load(self._before))
         b.store(now, self._before)
@@ -54,14 +57,16 @@ class Trial:
         b.store(integer(0), self._answered)
         with b.if_then(b.icmp_signed("==", answered, integer(0))):
             self._keep_shorter(self._alone, took)
-        with b.if_then(b.icmp_signed("==", answered, integer(self._products))):
+        is_shared = b.icmp_signed("==", answered, integer(self._products))
+        with b.if_then(is_shared):
             self._keep_shorter(self._shared, took)
-            seen = b.add(self._load(self._seen), integer(1))
-            b.store(seen, self._seen)
-            is_longer = b.icmp_signed(">=", self._load(self._shared), self._load(self._alone))
-            has_been_seen = b.icmp_signed(">=", seen, integer(_SHARED))
-            with b.if_then(b.and_(is_longer, has_been_seen), likely=False):
-                pairing.dismiss(b, buffers)
+            b.store(b.add(self._load(self._seen), integer(1)), self._seen)
+        is_longer = b.icmp_signed(">=", self._load(self._shared), self._load(self._alone))
+        has_been_seen = b.icmp_signed(">=", self._load(self._seen), integer(_SHARED))
+        is_lost = b.and_(is_shared, b.and_(is_longer, has_been_seen))
+        with b.if_then(is_lost, likely=False):
+            b.store(i1(True), self._is_lost)
+        return is_lost
 
     def _keep_shorter(self, place: Register, took: Register) -> None:
         b, least = self._b, self._load(place)

@@ -18,7 +18,6 @@ from recurrax.loop.native.emit import (
     at,
     declared,
     function,
-    i1,
     i8,
     i64,
     integer,
@@ -31,11 +30,10 @@ from recurrax.loop.native.memory import LINE, aligned
 HANDLER, DRIVER = "handler", "recurrax_drive"
 LEADER, MEETING = "recurrax_lead", "recurrax_meet"
 # Of a block: tiles done, the steps of the call, the work, the caller's processor, the steps done by
-# the one tile of a loop with jobs alongside, what is posted to its partner, what that answers and
-# whether it is ready (`pairing.py`), where the addresses of buffers begin, and what all in it is
-# aligned to.
-DONE, LENGTH, WORK, PROCESSOR, PROGRESS, POSTED = 128, 256, 264, 272, 320, 384
-ANSWER, READY, BUFFERS, ALIGNMENT = 512, 520, 576, LINE
+# the one tile of a loop with jobs alongside, what is its own and its partner's to write
+# (`pairing.py`), where the addresses of buffers begin, and what all in it is aligned to.
+DONE, LENGTH, WORK, PROCESSOR, PROGRESS, TILES_OWN = 128, 256, 264, 272, 320, 384
+PARTNERS_OWN, BUFFERS, ALIGNMENT = 512, 576, LINE
 HUGE_PAGE = 2 << 20
 TICK = 8  # steps: windows of jobs begin and end at its multiples, but for the last
 NEVER = (1 << 63) - 1
@@ -44,9 +42,8 @@ PREPARE = ir.FunctionType(void, [pointer] * 2 + [i64])
 FINISH = ir.FunctionType(void, [pointer] * 2)
 TILE = ir.FunctionType(void, [pointer] * 3 + [i64] * 2)
 JOB = ir.FunctionType(void, [pointer] * 3 + [i64] * 2)
-HALF = ir.FunctionType(void, [pointer] * 2 + [i64] + [pointer] * 2)
 LEAD = ir.FunctionType(void, [pointer] * 2 + [i64])
-MEET = ir.FunctionType(i1, [pointer] + [i64] * 2)
+MEET = ir.FunctionType(i64, [pointer] + [i64] * 2)
 DRIVE = ir.FunctionType(pointer, [pointer] * 2)
 
 
@@ -58,7 +55,7 @@ class Field(enum.IntEnum):
     TILE = 2
     FINISH = 3  # or null
     JOB = 4  # or null
-    HALF = 5  # or null
+    PAIRED = 5  # whether tile number 1 is the partner's
     MESSAGE = 6  # said when there is no memory
     NUM_INPUTS = 7
     NUM_OUTPUTS = 8
@@ -110,8 +107,7 @@ class Work:
     tile's work belongs, and `finish(b, buffers, packed)`, on the calling thread, where all of it is
     done. `length_of` is the number of the argument (or result), and its axis, that tells the
     length, or None with `length` given.
-    `half(b, buffers, packed, number, operand, result)` is emitted where the partner of one tile
-    does its part of post `number`, or copies its weights if that is 0 (`pairing.py`).
+    If it is `paired`, a partner of the one tile runs it too, with ticket 1 (`pairing.py`).
     `grown_results` are results and their bytes for each unit of length.
     """
 
@@ -129,7 +125,7 @@ class Work:
     grown_results: tuple[tuple[int, int], ...] = ()
     finish: Callable[[Builder, Register, Register], None] | None = None
     jobs: Jobs | None = None
-    half: Callable[..., None] | None = None
+    paired: bool = False
 
     def numbers(self) -> dict[Field, int]:
         """The words of the table that are numbers."""
@@ -139,7 +135,7 @@ class Work:
         scratch_at = packed_at + aligned(self.packed_bytes)
         scratch_stride = aligned(self.scratch_bytes) + ALIGNMENT
         # One thread keeps up with one tile; to wake more takes the caller's time.
-        has_company = jobs > 0 or self.half is not None
+        has_company = jobs > 0 or self.paired
         workers = max(1, min(self.threads, self.tiles + has_company))
         size = scratch_at + workers * scratch_stride + ALIGNMENT
         alignment = HUGE_PAGE if size >= 2 * HUGE_PAGE else ALIGNMENT
@@ -148,6 +144,7 @@ class Work:
             Field.NUM_INPUTS: self.num_inputs,
             Field.NUM_OUTPUTS: self.num_outputs,
             Field.TILES: self.tiles,
+            Field.PAIRED: int(self.paired),
             Field.JOBS: jobs,
             Field.LEADING: self.jobs.leading if self.jobs else 0,
             Field.WORKERS: workers,
@@ -169,7 +166,7 @@ def emit_handler(module: ir.Module, work: Work) -> None:
     """`XLA_FFI_Error* handler(XLA_FFI_CallFrame*)`, the one public function of the module."""
     null = ir.Constant(pointer, None)
     words: dict[Field, Any] = dict.fromkeys(
-        (Field.SPARE, Field.PREPARE, Field.FINISH, Field.JOB, Field.HALF, Field.BOUNDS), null
+        (Field.SPARE, Field.PREPARE, Field.FINISH, Field.JOB, Field.BOUNDS), null
     )
     parts = [(Field.TILE, work.tile, TILE)]
     if work.prepare is not None:
@@ -181,8 +178,6 @@ def emit_handler(module: ir.Module, work: Work) -> None:
         bounds = [*work.jobs.bounds, NEVER]
         listed = ir.Constant(ir.ArrayType(i64, len(bounds)), bounds)
         words[Field.BOUNDS] = constant_data(module, "bounds", listed)
-    if work.half is not None:
-        parts.append((Field.HALF, work.half, HALF))
     for field, emit, type_ in parts:
         made, b = function(module, field.name.lower(), void, type_.args)
         emit(b, *made.args)
