@@ -151,11 +151,11 @@ def build_gather(problem: Problem, target: Target, threads: int) -> ir.Module:
 
 
 def _block(registers: int) -> Block:
-    """Of a product that reads and writes its result anew for a few rows: longer runs of memory.
+    """Of a product that reads and writes its result anew for a few rows.
 
     Found by measurement, for 16 rows; for hundreds, all blocks are alike.
     """
-    return Block(4, 6) if registers >= 32 else block_for(registers)
+    return Block(4, 4) if registers >= 32 else block_for(registers)
 
 
 def _tiles(whole: int, unit: int, threads: int) -> list[tuple[int, int]]:

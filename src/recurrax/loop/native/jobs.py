@@ -7,6 +7,7 @@ the windows out; here is what is done with one.
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -80,9 +81,10 @@ class Company:
 
     @property
     def bounds(self) -> tuple[int, ...]:
-        """Where windows begin, and the last ends: small ones last, so that little is left to do
-        when the loop ends."""
-        starts = list(range(0, max(1, self.length - STEPS), STEPS))
+        """Where windows begin, and the last ends: a small one first where the loop waits for it,
+        and small ones last, so that little is left to do when the loop ends."""
+        first = TICK if self.leading else 0
+        starts = [*range(0, first, TICK), *range(first, self.length - STEPS, STEPS)]
         starts += range(starts[-1] + TICK, self.length, TICK)
         return *starts, self.length
 
@@ -168,12 +170,12 @@ class CompanyCode:
         with b.if_then(b.icmp_signed("==", window, integer(0))):
             code.weights.pack(b, buffers, panels)
         left, result = (load_pointer(b, buffers, n) for n in (product.left, product.result))
-        type_ = TYPES[product.kind]
+        type_, product_of = TYPES[product.kind], functools.cache(code.product)
 
         def some(first: Register, steps: int) -> None:
             rows = at(b, left, type_, b.mul(first, integer(weight.inputs)))
             out = at(b, result, type_, b.mul(first, integer(weight.outputs)))
-            b.call(code.product(steps), [rows, panels, out, i1(False)])
+            b.call(product_of(steps), [rows, panels, out, i1(False)])
 
         self._by_size(b, window, some)
         b.ret_void()
@@ -187,8 +189,9 @@ class CompanyCode:
         """`some(first step, how many)` for a window, whichever size it has."""
         company, bounds = self._company, self._company.bounds
         sizes = [stop - start for start, stop in itertools.pairwise(bounds)]
-        for size in sorted(set(sizes), reverse=True):
-            first, last = sizes.index(size), len(sizes) - 1 - sizes[::-1].index(size)
+        first = 0
+        for size, alike in itertools.groupby(sizes):
+            last = first + len(list(alike)) - 1
             inside = b.and_(
                 b.icmp_signed(">=", window, integer(first)),
                 b.icmp_signed("<=", window, integer(last)),
@@ -199,3 +202,4 @@ class CompanyCode:
                 if company.reverse:
                     start = b.sub(integer(company.length - size), start)
                 some(start, size)
+            first = last + 1
