@@ -161,14 +161,17 @@ class CompanyCode:
 
     def _multiply(self, k: int, product: Multiplied) -> ir.Function:
         weight = product.weight
-        code = MultiplicationCode(self._module, weight, product.kind, self._target, f"job{k}_")
+        code = MultiplicationCode(
+            self._module, weight, product.kind, self._target, f"job{k}_", _LARGEST_RESULT
+        )
         room = self.packed_bytes
         self.packed_bytes += code.weights.bytes
         made, b = self._function(k)
         buffers, _, packed, window = made.args
-        panels = at(b, packed, i8, room)
+        room = at(b, packed, i8, room)
         with b.if_then(b.icmp_signed("==", window, integer(0))):
-            code.weights.pack(b, buffers, panels)
+            code.weights.pack(b, buffers, room)
+        panels = code.panels(b, buffers, room)
         left, result = (load_pointer(b, buffers, n) for n in (product.left, product.result))
         type_, product_of = TYPES[product.kind], functools.cache(code.product)
 

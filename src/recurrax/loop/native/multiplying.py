@@ -5,7 +5,7 @@ import dataclasses
 import llvmlite.ir as ir
 
 from recurrax.loop.native import memory
-from recurrax.loop.native.emit import Builder, Module, at, i1, integer, load_pointer
+from recurrax.loop.native.emit import Builder, Module, Register, at, i1, integer, load_pointer
 from recurrax.loop.native.graph import Weight
 from recurrax.loop.native.memory import SPILLED, TYPES
 from recurrax.loop.native.microkernel import Operand, Shape, block_for, emit_product, even
@@ -43,17 +43,31 @@ class Multiplication:
 
 
 class MultiplicationCode:
-    """Emits the product of rows with `weight`, the one of the `weights` that are to be packed."""
+    """Emits the product of rows with `weight`, the one of the `weights` that are to be packed,
+    unless it lies well and takes up to `in_place` bytes."""
 
     def __init__(
-        self, module: ir.Module, weight: Weight, kind: str, target: Target, name: str = ""
+        self,
+        module: ir.Module,
+        weight: Weight,
+        kind: str,
+        target: Target,
+        name: str = "",
+        in_place: int = 0,
     ):
         lanes = target.lanes(64 if kind == "f64" else 32)
         self.weight = weight
         self._module, self._kind, self._target, self._name = module, kind, target, name
         self._block = block_for(target.registers)
-        self.weights = Weights(module, lanes, self._block.vectors, 0, f"{name}pack")
+        self.weights = Weights(module, lanes, self._block.vectors, in_place, f"{name}pack")
         self.weights.add(weight, kind)
+
+    def panels(self, b: Builder, buffers: Register, packed: Register) -> Register:
+        """What products read of the weight."""
+        if not self.weights.stays(self.weight, self._kind):
+            return packed
+        source = load_pointer(b, buffers, self.weight.index)
+        return at(b, source, TYPES[self._kind], self.weight.offset)
 
     def product(self, rows: int) -> ir.Function:
         """`void product(rows, packed, result, backwards)`, of rows one behind the other."""
