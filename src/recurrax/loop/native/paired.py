@@ -21,7 +21,7 @@ from recurrax.loop.native.trial import Trial
 
 # Found by measurement: the bytes of a weight that are worth two threads' meeting, and those of all
 # steps that are worth waking one.
-_LARGE = 1 << 16
+_LARGE = 1 << 15
 _WORTH_WAKING = 8 << 20
 
 
