@@ -26,8 +26,21 @@ _WORTH_WAKING = 8 << 20
 
 
 def shared_products(schedule: Schedule) -> list[Product]:
-    """The products of a step, of one row, that are worth a partner."""
-    return [p for p in schedule.products if _is_large(p.weight, schedule.lanes)]
+    """The products of a step, of one row, that are worth a partner, who is handed the carry."""
+    found = [p for p in schedule.products if _is_large(p.weight, schedule.lanes)]
+    carried = sum(size for _, size in _carries(schedule))
+    return found if carried <= sum(_bytes(p.weight) for p in found) else []
+
+
+def _carries(schedule: Schedule) -> list[tuple[str, int]]:
+    """The dtype of each carry as it stands in scratch memory, and the bytes of a row."""
+    step = schedule.step
+    places = step.inputs[step.num_consts :][: step.num_carry]
+    dtypes = [SPILLED[memory.REGISTER[p.dtype]] for p in places]
+    return [
+        (dtype, aligned(schedule.padded(p.width) * memory.size(dtype)))
+        for p, dtype in zip(places, dtypes, strict=True)
+    ]
 
 
 def _is_large(weight: Weight, lanes: int) -> bool:
@@ -65,16 +78,13 @@ class PairedCode(TileCode):
     @property
     def box_bytes(self) -> int:
         """Of what one of the two swaps at a time."""
-        sizes = (own.outputs * memory.size(SPILLED[p.result.kind]) for p, (own, _) in self._shared)
+        shared = self.halves.items()
+        sizes = (own.outputs * memory.size(SPILLED[p.result.kind]) for p, (own, _) in shared)
         return aligned(max(sizes))
 
     @property
-    def _shared(self):
-        return self.halves.items()
-
-    @property
     def packed_bytes(self) -> int:
-        carry = sum(size for _, size in self.carries())
+        carry = sum(size for _, size in _carries(self.schedule))
         return self.boxes_at + 4 * self.box_bytes + carry
 
     @property
@@ -82,15 +92,6 @@ class PairedCode(TileCode):
         """Where in shared memory halves are swapped: each of the two has two boxes in turn, so that
         nobody writes to one that is still read. The carry of who is invited lies behind them."""
         return self.weights.bytes
-
-    def carries(self) -> list[tuple[str, int]]:
-        """The dtype of each carry as it stands in scratch memory, and its bytes."""
-        inputs, consts = self.step.inputs, self.step.num_consts
-        kinds = [SPILLED[memory.REGISTER[p.dtype]] for p in inputs[consts:][: self.step.num_carry]]
-        return [
-            (kind, aligned(self.schedule.padded(inputs[consts + k].width) * memory.size(kind)))
-            for k, kind in enumerate(kinds)
-        ]
 
     def add_weight(self, product: Product) -> None:
         for part in self.halves.get(product, (product.weight,)):
@@ -133,7 +134,7 @@ class PairedTile(Tile):
         """Bring the carry from where the invited partner finds it, or there."""
         b, code = self.b, self._code
         place = code.boxes_at + 4 * code.box_bytes
-        for k, (dtype, size) in enumerate(code.carries()):
+        for k, (dtype, size) in enumerate(_carries(self.schedule)):
             there, here = at(b, self.packed, i8, place), self._carry_base(k, store)
             source, target = (there, here) if inwards else (here, there)
             self._copy(source, target, dtype, size // memory.size(dtype))
@@ -225,35 +226,39 @@ class PairedTile(Tile):
     def _swap(self, product: Product) -> Register:
         """Give one half and take the other; tells whether that is there."""
         b, code, role = self.b, self._code, self._role
-        own, other = code.halves[product]
+        _, other = code.halves[product]
         places = list(code.halves)
         place = places.index(product)
         number = b.add(b.mul(self._step, integer(len(places))), integer(place + 1))
         odd = b.mul(b.and_(number, integer(1)), integer(code.box_bytes))
         boxes = at(b, self.packed, i8, code.boxes_at)
-        tiles, partners = (at(b, boxes, i8, odd, k * 2 * code.box_bytes) for k in (0, 1))
-        dtype = SPILLED[product.result.kind]
-        first, second = (self.address(product.result, k) for k in (0, own.outputs))
+        first, second = (at(b, boxes, i8, odd, k * 2 * code.box_bytes) for k in (0, 1))
         with b.if_else(role.is_tile) as (tile, partner):
             with tile:
-                self._copy(first, tiles, dtype, own.outputs)
+                self._move_half(product, 0, first, gives=True)
             with partner:
-                self._copy(second, partners, dtype, other.outputs)
+                self._move_half(product, 1, second, gives=True)
         goes_on = b.icmp_signed("<", b.add(self._step, integer(1)), self._stop)
         stays = i1(True) if product is not places[-1] else goes_on
         pairing.say(b, self.buffers, role, number, b.or_(role.is_tile, stays))
         met = pairing.meet(b, self.buffers, role, number, _bytes(other))
         is_there = b.icmp_signed(">=", met, integer(0))
-        with b.if_else(role.is_tile) as (tile, partner):
+        with b.if_then(b.not_(is_there)):
+            with b.if_then(self._is_partner):
+                b.ret_void()
+            pairing.part(b, self.buffers)
+        with b.if_then(role.is_tile):
+            b.store(b.icmp_signed(">", met, integer(0)), self._are_two)
+        with b.if_then(is_there), b.if_else(role.is_tile) as (tile, partner):
             with tile:
-                b.store(b.icmp_signed(">", met, integer(0)), self._are_two)
-                with b.if_else(is_there) as (taken, late):
-                    with taken:
-                        self._copy(partners, second, dtype, other.outputs)
-                    with late:
-                        pairing.part(b, self.buffers)
+                self._move_half(product, 1, second, gives=False)
             with partner:
-                with b.if_then(b.not_(is_there)):
-                    b.ret_void()
-                self._copy(tiles, first, dtype, own.outputs)
+                self._move_half(product, 0, first, gives=False)
         return is_there
+
+    def _move_half(self, product: Product, half: int, box: Register, *, gives: bool) -> None:
+        """Move the first or the second half of a product into a box, or out of it."""
+        both, dtype = self._code.halves[product], SPILLED[product.result.kind]
+        result = self.address(product.result, both[0].outputs if half else 0)
+        source, target = (result, box) if gives else (box, result)
+        self._copy(source, target, dtype, both[half].outputs)
