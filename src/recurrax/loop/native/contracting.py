@@ -38,7 +38,7 @@ class Terms:
 
     All are of register kind `kind`. Rows of D lie `features` numbers apart, those of the results
     `between`. Where D and the results are `far`, they come from memory, and after these rows of D
-    the next ones are contracted.
+    the next ones are contracted. The first of all are `fresh`: nothing is there to be added to.
     """
 
     kind: str
@@ -48,6 +48,7 @@ class Terms:
     features: int
     between: int
     far: bool = False
+    fresh: bool = False
 
 
 class Contraction:
@@ -165,7 +166,7 @@ class Contraction:
             addends=(),
             layout=layout,
             fetched=(panel,) if asks else (),
-            adds_up=True,
+            adds_up=not terms.fresh,
             is_far=terms.far,
         )
         return emit_product(self._module, name, shape, self._target.registers)

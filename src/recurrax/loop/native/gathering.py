@@ -71,11 +71,13 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One thread's share of the result, `left` × `right`, over `rows` rows of A and D."""
+    """One thread's share of the result, `left` × `right`, over `rows` rows of A and D: the first
+    of all rows, if `fresh`."""
 
     rows: int
     left: int
     right: int
+    fresh: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -287,13 +289,14 @@ class GatherCode:
         loop(b, 0, rows, 1, [], row)
 
     def chunk(self, part: Part) -> ir.Function:
-        """`void chunk(left, right, result, scratch)`: adds the product of some rows."""
+        """`void chunk(left, right, result, scratch)`: adds the product of some rows, or stores it
+        where they are the first."""
         if part not in self._made:
             self._made[part] = self._chunk(part)
         return self._made[part]
 
     def _chunk(self, part: Part) -> ir.Function:
-        name = f"{self.name}{part.rows}x{part.left}x{part.right}"
+        name = f"{self.name}{'fresh' * part.fresh}{part.rows}x{part.left}x{part.right}"
         made, b = function(self.module, f"chunk{name}", void, [pointer] * 4)
         left, right, result, scratch = made.args
         problem = self.problem
@@ -305,6 +308,7 @@ class GatherCode:
             features=problem.features,
             between=problem.right,
             far=part.rows >= _MANY,
+            fresh=part.fresh,
         )
         contraction = Contraction(self.module, f"contract{name}", self.target, terms, self.block)
         self.scratch_bytes = max(self.scratch_bytes, contraction.scratch_bytes)

@@ -136,13 +136,11 @@ class CompanyCode:
             load_pointer(b, buffers, n) for n in (product.left, product.right, product.result)
         )
         type_ = TYPES[problem.kind]
-        with b.if_then(b.icmp_signed("==", window, integer(0))):
-            code.clear(b, result, problem.left, problem.right)
 
-        def some(first: Register, steps: int) -> None:
+        def some(first: Register, steps: int, fresh: bool) -> None:
             a = at(b, left, type_, b.mul(first, integer(problem.left)))
             d = at(b, right, type_, b.mul(first, integer(problem.features)), problem.start)
-            part = Part(steps, problem.left, problem.right)
+            part = Part(steps, problem.left, problem.right, fresh)
             b.call(code.chunk(part), [a, d, result, scratch])
             self.scratch_bytes = max(self.scratch_bytes, code.scratch_bytes)
 
@@ -175,7 +173,7 @@ class CompanyCode:
         left, result = (load_pointer(b, buffers, n) for n in (product.left, product.result))
         type_, product_of = TYPES[product.kind], functools.cache(code.product)
 
-        def some(first: Register, steps: int) -> None:
+        def some(first: Register, steps: int, _fresh: bool) -> None:
             rows = at(b, left, type_, b.mul(first, integer(weight.inputs)))
             out = at(b, result, type_, b.mul(first, integer(weight.outputs)))
             b.call(product_of(steps), [rows, panels, out, i1(False)])
@@ -189,12 +187,13 @@ class CompanyCode:
         return function(self._module, f"job{k}", void, [pointer] * 3 + [i64])
 
     def _by_size(self, b: Builder, window: Register, some: Callable) -> None:
-        """`some(first step, how many)` for a window, whichever size it has."""
+        """`some(first step, how many, whether it is the first)` for a window."""
         company, bounds = self._company, self._company.bounds
         sizes = [stop - start for start, stop in itertools.pairwise(bounds)]
         first = 0
-        for size, alike in itertools.groupby(sizes):
-            last = first + len(list(alike)) - 1
+        alike = [(size, k == 0) for k, size in enumerate(sizes)]
+        for (size, fresh), run in itertools.groupby(alike):
+            last = first + len(list(run)) - 1
             inside = b.and_(
                 b.icmp_signed(">=", window, integer(first)),
                 b.icmp_signed("<=", window, integer(last)),
@@ -204,5 +203,5 @@ class CompanyCode:
                 start = b.add(past, integer(bounds[first]))
                 if company.reverse:
                     start = b.sub(integer(company.length - size), start)
-                some(start, size)
+                some(start, size, fresh)
             first = last + 1
