@@ -9,9 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from against_xla import draw
+from hypothesis import given
+from hypothesis import strategies as st
 from recurrences import assert_same, lstm
 
 import recurrax
+from recurrax.loop.native.jobs import STEPS, Company, Multiplied
+from recurrax.loop.native.work import TICK
 from recurrax.loop.runners import native
 from recurrax.loop.runners.accompanied import accompanied
 
@@ -187,3 +191,14 @@ def agree_from_many_threads(models, times, tolerance):
 def test_threads_that_share_the_pool_agree(times):
     models = [(jax.jit(gradient_of(CASES[c][0], False)), arguments(c, 100)) for c in CASES]
     agree_from_many_threads(models, times, 4e-6)
+
+
+@given(length=st.integers(2 * STEPS, 2000), leads=st.booleans())
+def test_windows_are_all_steps_in_order(length, leads):
+    weight = native.weight_of(np.zeros((3, 4), np.float32), 1, False)
+    leading = (Multiplied(weight, "f32", 0, 2),) if leads else ()
+    bounds = Company(length, False, 2, leading, ()).bounds
+    sizes = np.diff(bounds)
+    assert bounds[0] == 0 and bounds[-1] == length
+    assert all(b % TICK == 0 for b in bounds[:-1]) and 0 < sizes.min() <= sizes.max() <= STEPS
+    assert sizes[0] == (TICK if leads or length <= 2 * STEPS else STEPS)

@@ -159,14 +159,13 @@ class CompanyCode:
 
     def _multiply(self, k: int, product: Multiplied) -> ir.Function:
         weight = product.weight
-        code = MultiplicationCode(
-            self._module, weight, product.kind, self._target, f"job{k}_", _LARGEST_RESULT
-        )
-        room = self.packed_bytes
+        how = self._module, weight, product.kind, self._target, f"job{k}_"
+        code = MultiplicationCode(*how, in_place=_LARGEST_RESULT)
+        start = self.packed_bytes
         self.packed_bytes += code.weights.bytes
         made, b = self._function(k)
         buffers, _, packed, window = made.args
-        room = at(b, packed, i8, room)
+        room = at(b, packed, i8, start)
         with b.if_then(b.icmp_signed("==", window, integer(0))):
             code.weights.pack(b, buffers, room)
         panels = code.panels(b, buffers, room)
