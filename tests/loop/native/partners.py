@@ -85,10 +85,10 @@ def dawdle(b, _result):
 class Pool:
     """A pool of threads, how many halves they have `made`, and how often the tile has `parted`.
 
-    Every tenth half takes `rest` microseconds. Those `left_over` were not done when calls ended.
+    One half in `every` takes `rest` microseconds. Those `left_over` were not done when calls ended.
     """
 
-    def __init__(self, monkeypatch, rest=0):
+    def __init__(self, monkeypatch, rest=0, every=10):
         self._begun, self._done, self._parted = (ctypes.c_int64(0) for _ in range(3))
         self.left_over = 0
         self._schedule = type(direct._run_at_once)(self._start)
@@ -103,8 +103,8 @@ class Pool:
             before = count(b, self._begun)
             if rest:
                 sleep = declared(b.module, "usleep", i32, [i32])
-                is_tenth = b.icmp_signed("==", b.srem(before, integer(10)), integer(9))
-                with b.if_then(is_tenth):
+                turn = b.srem(before, integer(every))
+                with b.if_then(b.icmp_signed("==", turn, integer(every - 1))):
                     b.call(sleep, [i32(rest)])
 
         def part(b, buffers, part=pairing.part):

@@ -120,7 +120,7 @@ def test_values_and_gradients_are_those_of_the_steps(case, dtype, monkeypatch):
 
 
 def test_nobody_waits_for_a_partner_that_lost_its_processor(monkeypatch):
-    """One half in ten comes late: the tile goes on alone meanwhile, and posts again later."""
+    """One half in ten comes late: the tile goes on alone meanwhile, and invites it again later."""
     partners.share_everything(monkeypatch)
     pool = partners.Pool(monkeypatch, rest=1000)
     program = forward(length=20_000)
@@ -161,6 +161,15 @@ def test_a_partner_that_is_of_no_use_is_let_go(monkeypatch):
     program = forward(length=5000)
     shared = together(program, pool)
     assert pool.made < 1000  # of 10,000
+    assert_same(shared, alone(program, monkeypatch), 0)
+
+
+def test_a_partner_that_is_always_late_is_let_go(monkeypatch):
+    partners.share_everything(monkeypatch)
+    pool = partners.Pool(monkeypatch, rest=200, every=1)
+    program = forward(length=20_000)  # time enough to be late fifty times
+    shared = together(program, pool)
+    assert 0 < pool.parted < 5 * trial._LATE  # it may be in time where the tile has no processor
     assert_same(shared, alone(program, monkeypatch), 0)
 
 

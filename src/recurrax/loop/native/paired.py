@@ -247,6 +247,7 @@ class PairedTile(Tile):
             with b.if_then(self._is_partner):
                 b.ret_void()
             pairing.part(b, self.buffers)
+            self._trial.note_late()
         with b.if_then(role.is_tile):
             b.store(b.icmp_signed(">", met, integer(0)), self._are_two)
         with b.if_then(is_there), b.if_else(role.is_tile) as (tile, partner):

@@ -5,7 +5,8 @@ thread that has nothing else to do becomes the **partner** of who runs the tile:
 code too, on scratch memory of its own, all elementwise work included. Of a large product each makes
 half of the outputs, and they **swap** halves: once across from core to core, as against there and
 back if one asked the other. What both compute is the same to the last bit, and so it is whoever
-makes a half. The tile alone writes results.
+makes a half. The tile alone writes results; where there is one row, none of them takes the place of
+an argument (`in_place.py`), which the partner may still read.
 
 A partner that is free **waits** to be invited. At the beginning of a step the tile lays its carry
 ready and **invites** it. The partner knows beforehand at which step it leaves, for other jobs
@@ -67,7 +68,7 @@ WORDS = (_TILE_SAID, _INVITED, _PARTNER_SAID, _WAITED, _IS_AT_IT, _LEAVES_AT)
 _ENDED, _PARTED = -1, -2
 # Turns of waiting for a half without a pause, which would take as long as most halves.
 _SPINS = 1000
-# Turns with a pause (at least 15 ns each) before the tile goes on alone, and bytes of the partner's
+# Turns with a pause (10 ns or more each) before the tile goes on alone, and bytes of the partner's
 # half that are worth another.
 _PATIENCE, _BYTES_A_TURN = 500, 128
 _FOR_EVER = 1 << 62
@@ -95,8 +96,9 @@ def times_waited(b: Builder, buffers: Register) -> Register:
 
 
 def invite(b: Builder, buffers: Register, step: Register) -> None:
-    """Let the partner begin at `step`; the carry lies ready."""
-    store_release(b, integer(0), at(b, buffers, i8, _TILE_SAID - BUFFERS))
+    """Let the partner, which waits, begin at `step`; the carry lies ready."""
+    for said in (_TILE_SAID, _PARTNER_SAID):  # one that was late may have said something since
+        store_release(b, integer(0), at(b, buffers, i8, said - BUFFERS))
     invited = b.add(step, integer(1))
     store_release(b, invited, at(b, buffers, i8, _INVITED - BUFFERS))
 
@@ -211,6 +213,8 @@ def emit_serve(module: ir.Module, target: Target) -> ir.Function:
     def has_ended() -> Register:
         return b.icmp_signed("==", _load(b, tile_said, "seq_cst"), integer(_ENDED))
 
+    with b.if_then(has_ended()):  # a tile that has let its partner go reads that line at each step
+        b.ret(i1(True))
     # Either this thread sees that the tile has ended, or the tile that this thread is at it.
     b.atomic_rmw("xchg", is_at_it, integer(1), "seq_cst")
     with b.if_then(b.not_(has_ended())):

@@ -17,6 +17,8 @@ def pause(b: Builder, target: Target) -> None:
     """Let the processor know that this thread waits."""
     if target.is_x86:
         b.call(declared(b.module, "llvm.x86.sse2.pause", void, []), [])
+    else:  # AArch64's `yield` takes no time, waiting for what was begun before does
+        b.call(declared(b.module, "llvm.aarch64.isb", void, [i32]), [i32(15)])
 
 
 def wait_until(b: Builder, target: Target, condition: Callable[[], Register]) -> None:

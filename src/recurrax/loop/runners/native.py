@@ -107,8 +107,7 @@ def run(
         input_output_aliases={
             i: k
             for i, k in overwritten(body, step, target).items()
-            # A partner reads what the tile has gone over already.
-            if not paired and i not in lying.arguments and k not in lying.results
+            if i not in lying.arguments and k not in lying.results
         },
     )
     results = lying.made(call(*given))
