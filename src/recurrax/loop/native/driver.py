@@ -43,7 +43,6 @@ from recurrax.loop.native.emit import (
     void,
 )
 from recurrax.loop.native.ffi import Frame, emit_metadata_answer
-from recurrax.loop.native.pairing import emit_meeting, emit_serve, has_partner, serve_to_the_end
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.waiting import let_others_run, wait_until
 from recurrax.loop.native.work import (
@@ -73,8 +72,8 @@ _MADV_HUGEPAGE = 14
 def build_driver(target: Target) -> ir.Module:
     """`XLA_FFI_Error* recurrax_drive(XLA_FFI_CallFrame*, work)`, alone in a module."""
     module = Module("driver", target)
-    emit_meeting(module, target)
-    serve = emit_serve(module, target)
+    pairing.emit_meeting(module, target)
+    serve = pairing.emit_serve(module, target)
     prepare = _emit_prepare(module, target)
     labour = _emit_labour(module, prepare, emit_company(module, target, serve), serve)
     release = _emit_release(module)
@@ -128,7 +127,7 @@ def _leave_caller(b: Builder, block: Register) -> None:
     ticket = b.load_atomic(at(b, block, i8, _TICKET), "monotonic", 8, typ=i64)
     has_tile = b.icmp_signed("<", ticket, word(b, work, Field.TILES))
     has_job = b.icmp_signed(">", word(b, work, Field.JOBS), integer(0))
-    with b.if_then(b.or_(has_tile, b.or_(has_job, has_partner(b, work)))):
+    with b.if_then(b.or_(has_tile, b.or_(has_job, pairing.has_partner(b, work)))):
         move_apart(b, block, PROCESSOR)
 
 
@@ -290,8 +289,8 @@ def _emit_labour(
     with b.if_else(b.icmp_signed(">", word(b, work, Field.JOBS), integer(0))) as (jobs, none):
         with jobs:
             b.call(company, [block, scratch, made.args[1]])
-        with none, b.if_then(has_partner(b, work)):
-            serve_to_the_end(b, serve, block, scratch)
+        with none, b.if_then(pairing.has_partner(b, work)):
+            pairing.serve_to_the_end(b, serve, block, scratch)
     b.ret_void()
     return made
 

@@ -16,6 +16,7 @@ from recurrax.loop.native.graph import Weight
 from recurrax.loop.native.lower import Step
 from recurrax.loop.native.memory import LINE
 from recurrax.loop.native.schedule import Slot
+from recurrax.loop.native.weights import bytes_of
 
 _LARGEST = 8192
 _LARGEST_WEIGHT = 2 << 20  # of a product that leaves memory idle; with 4 MiB it does not
@@ -34,7 +35,7 @@ class Stretch:
 
 
 def leaves_memory_idle(weight: Weight) -> bool:
-    return weight.inputs * weight.outputs * memory.size(weight.dtype) <= _LARGEST_WEIGHT
+    return bytes_of(weight) <= _LARGEST_WEIGHT
 
 
 def stretches(step: Step, slots: Iterable[Slot], reverse: bool) -> list[Stretch]:

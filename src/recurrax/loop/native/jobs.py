@@ -32,6 +32,7 @@ from recurrax.loop.native.graph import Weight
 from recurrax.loop.native.memory import SPILLED, TYPES
 from recurrax.loop.native.multiplying import MultiplicationCode
 from recurrax.loop.native.target import Target
+from recurrax.loop.native.weights import bytes_of
 from recurrax.loop.native.work import TICK, Jobs
 
 STEPS = 2 * TICK  # of a window
@@ -99,8 +100,7 @@ def fits(product: Gathered | Multiplied) -> bool:
     if isinstance(product, Gathered):
         numbers = product.problem.left * product.problem.right
         return numbers * memory.size(SPILLED[product.problem.kind]) <= _LARGEST_RESULT
-    weight = product.weight
-    return weight.inputs * weight.outputs * memory.size(weight.dtype) <= _LARGEST_RESULT
+    return bytes_of(product.weight) <= _LARGEST_RESULT
 
 
 class CompanyCode:

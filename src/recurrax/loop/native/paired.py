@@ -18,6 +18,7 @@ from recurrax.loop.native.schedule import Schedule, Slot
 from recurrax.loop.native.stages import Product
 from recurrax.loop.native.tile import Tile, TileCode
 from recurrax.loop.native.trial import Trial
+from recurrax.loop.native.weights import bytes_of
 
 # Found by measurement: the bytes of a weight that are worth two threads' meeting, and those of all
 # steps that are worth waking one.
@@ -29,31 +30,24 @@ def shared_products(schedule: Schedule) -> list[Product]:
     """The products of a step, of one row, that are worth a partner, who is handed the carry."""
     found = [p for p in schedule.products if _is_large(p.weight, schedule.lanes)]
     carried = sum(size for _, size in _carries(schedule))
-    return found if carried <= sum(_bytes(p.weight) for p in found) else []
+    return found if carried <= sum(bytes_of(p.weight) for p in found) else []
 
 
 def _carries(schedule: Schedule) -> list[tuple[str, int]]:
     """The dtype of each carry as it stands in scratch memory, and the bytes of a row."""
-    step = schedule.step
-    places = step.inputs[step.num_consts :][: step.num_carry]
-    dtypes = [SPILLED[memory.REGISTER[p.dtype]] for p in places]
     return [
-        (dtype, aligned(schedule.padded(p.width) * memory.size(dtype)))
-        for p, dtype in zip(places, dtypes, strict=True)
+        (dtype, aligned(schedule.padded(place.width) * memory.size(dtype)))
+        for place, dtype in schedule.carries
     ]
 
 
 def _is_large(weight: Weight, lanes: int) -> bool:
-    return _bytes(weight) >= _LARGE and weight.outputs > lanes
-
-
-def _bytes(weight: Weight) -> int:
-    return weight.inputs * weight.outputs * memory.size(weight.dtype)
+    return bytes_of(weight) >= _LARGE and weight.outputs > lanes
 
 
 def is_worth_waking(schedule: Schedule, length: int) -> bool:
     """Whether a loop gains from a partner what it takes to wake one."""
-    read = sum(_bytes(p.weight) for p in shared_products(schedule))
+    read = sum(bytes_of(p.weight) for p in shared_products(schedule))
     return schedule.step.rows == 1 and length * read >= _WORTH_WAKING
 
 
@@ -241,7 +235,7 @@ class PairedTile(Tile):
         goes_on = b.icmp_signed("<", b.add(self._step, integer(1)), self._stop)
         stays = i1(True) if product is not places[-1] else goes_on
         pairing.say(b, self.buffers, role, number, b.or_(role.is_tile, stays))
-        met = pairing.meet(b, self.buffers, role, number, _bytes(other))
+        met = pairing.meet(b, self.buffers, role, number, bytes_of(other))
         is_there = b.icmp_signed(">=", met, integer(0))
         with b.if_then(b.not_(is_there)):
             with b.if_then(self._is_partner):

@@ -85,6 +85,11 @@ class Role:
         return b.select(self.is_tile, tile, partner)
 
 
+def _place(b: Builder, buffers: Register, field: int) -> Register:
+    """The address of a field of the block that holds `buffers`."""
+    return at(b, buffers, i8, field - BUFFERS)
+
+
 def has_partner(b: Builder, work: Register) -> Register:
     """Whether a tile has something to share."""
     return b.icmp_signed("!=", word(b, work, Field.PAIRED), integer(0))
@@ -92,15 +97,15 @@ def has_partner(b: Builder, work: Register) -> Register:
 
 def times_waited(b: Builder, buffers: Register) -> Register:
     """How often the partner has waited to be invited: once more than it was, if it waits."""
-    return _load(b, at(b, buffers, i8, _WAITED - BUFFERS))
+    return _load(b, _place(b, buffers, _WAITED))
 
 
 def invite(b: Builder, buffers: Register, step: Register) -> None:
     """Let the partner, which waits, begin at `step`; the carry lies ready."""
     for said in (_TILE_SAID, _PARTNER_SAID):  # one that was late may have said something since
-        store_release(b, integer(0), at(b, buffers, i8, said - BUFFERS))
+        store_release(b, integer(0), _place(b, buffers, said))
     invited = b.add(step, integer(1))
-    store_release(b, invited, at(b, buffers, i8, _INVITED - BUFFERS))
+    store_release(b, invited, _place(b, buffers, _INVITED))
 
 
 def partners_steps(b: Builder, buffers: Register) -> tuple[Register, Register]:
@@ -118,8 +123,8 @@ def partners_steps(b: Builder, buffers: Register) -> tuple[Register, Register]:
 def say(b: Builder, buffers: Register, role: Role, number: Register, stays: Register) -> None:
     """Tell the other that half `number` is there, from 1 on, and whether the next will be made."""
     told = b.or_(b.shl(number, integer(1)), b.zext(stays, i64))
-    place = role.of(b, integer(_TILE_SAID - BUFFERS), integer(_PARTNER_SAID - BUFFERS))
-    store_release(b, told, at(b, buffers, i8, place))
+    place = role.of(b, _place(b, buffers, _TILE_SAID), _place(b, buffers, _PARTNER_SAID))
+    store_release(b, told, place)
 
 
 def meet(b: Builder, buffers: Register, role: Role, number: Register, size: int) -> Register:
@@ -131,26 +136,26 @@ def meet(b: Builder, buffers: Register, role: Role, number: Register, size: int)
     """
     callee = declared(b.module, MEETING, MEET.return_type, MEET.args)
     patience = integer(_SPINS + _PATIENCE + size // _BYTES_A_TURN)
-    other = role.of(b, integer(_PARTNER_SAID - BUFFERS), integer(_TILE_SAID - BUFFERS))
+    other = role.of(b, _place(b, buffers, _PARTNER_SAID), _place(b, buffers, _TILE_SAID))
     patience = role.of(b, patience, integer(_FOR_EVER))
-    return b.call(callee, [at(b, buffers, i8, other), number, patience])
+    return b.call(callee, [other, number, patience])
 
 
 def part(b: Builder, buffers: Register) -> None:
     """Let a partner go that is late."""
-    store_release(b, integer(_PARTED), at(b, buffers, i8, _TILE_SAID - BUFFERS))
+    store_release(b, integer(_PARTED), _place(b, buffers, _TILE_SAID))
 
 
 def dismiss(b: Builder, buffers: Register) -> None:
     """Let the partner go for good."""
-    store_release(b, integer(_ENDED), at(b, buffers, i8, _TILE_SAID - BUFFERS))
+    store_release(b, integer(_ENDED), _place(b, buffers, _TILE_SAID))
 
 
 def end(b: Builder, buffers: Register) -> None:
     """Let the partner go, and wait until it has."""
-    said = at(b, buffers, i8, _TILE_SAID - BUFFERS)
+    said = _place(b, buffers, _TILE_SAID)
     b.atomic_rmw("xchg", said, integer(_ENDED), "seq_cst")
-    is_at_it = at(b, buffers, i8, _IS_AT_IT - BUFFERS)
+    is_at_it = _place(b, buffers, _IS_AT_IT)
 
     def has_left() -> Register:
         return b.icmp_signed("==", _load(b, is_at_it, "seq_cst"), integer(0))

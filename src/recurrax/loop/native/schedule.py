@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from recurrax.loop.native.borders import borders
 from recurrax.loop.native.graph import Value, stripped
-from recurrax.loop.native.lower import Step
-from recurrax.loop.native.memory import SPILLED
+from recurrax.loop.native.lower import Place, Step
+from recurrax.loop.native.memory import REGISTER, SPILLED
 from recurrax.loop.native.stages import Stage, Stages
 
 _CHEAP = 4
@@ -113,6 +113,13 @@ class Schedule:
     @property
     def levels(self) -> int:
         return 1 + max([0, *(p.level for p in self.products), *(s[0] for s in self.tasks)])
+
+    @property
+    def carries(self) -> list[tuple[Place, str]]:
+        """The place of each carry, and its dtype where it stands in scratch memory."""
+        first = self.step.num_consts
+        places = self.step.inputs[first : first + self.step.num_carry]
+        return [(p, SPILLED[REGISTER[p.dtype]]) for p in places]
 
     def _place_arguments(self, values: Sequence[Value]) -> None:
         for value in values:

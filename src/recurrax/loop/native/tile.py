@@ -24,7 +24,7 @@ from recurrax.loop.native.fetching import Stretch, leaves_memory_idle, stretches
 from recurrax.loop.native.graph import Value, Weight
 from recurrax.loop.native.in_place import carries_in_place
 from recurrax.loop.native.jobs import Company
-from recurrax.loop.native.memory import LINE, SPILLED, Lanes, aligned
+from recurrax.loop.native.memory import LINE, Lanes, aligned
 from recurrax.loop.native.microkernel import (
     Addend,
     Lines,
@@ -143,7 +143,7 @@ class Tile:
         """Where each carry lies: in scratch memory if in place, else in each step's own."""
         starts, size = [], 0
         for k in range(self.step.num_carry):
-            place, kind = self._carry(k)
+            place, kind = self.schedule.carries[k]
             if k in self.code.carries_in_place:
                 starts.append(self._room(place.width, kind, False))
                 continue
@@ -155,10 +155,6 @@ class Tile:
         """The first row of carry `k`, of which `store` holds those that are not in place."""
         store = self.scratch if k in self.code.carries_in_place else store
         return at(self.b, store, i8, self._carry_at[k])
-
-    def _carry(self, k: int):
-        place = self.step.inputs[self.step.num_consts + k]
-        return place, SPILLED[memory.REGISTER[place.dtype]]
 
     def emit(self) -> None:
         b = self.b
@@ -349,7 +345,7 @@ class Tile:
     def _copy_carry(self, k: int, buffer: Register, store: Register, inwards: bool) -> None:
         """Bring this tile's rows of carry `k` into scratch memory, or out of it."""
         b = self.b
-        place, dtype = self._carry(k)
+        place, dtype = self.schedule.carries[k]
         outside = place.width if place.by_row else 0
         inside = self.schedule.padded(place.width)
         scratch = self._carry_base(k, store)

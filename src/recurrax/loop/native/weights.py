@@ -13,6 +13,11 @@ from recurrax.loop.native.panels import Layout, emit_pack
 _PART = 1 << 16  # bytes that a thread packs at a time
 
 
+def bytes_of(weight: Weight) -> int:
+    """What a weight takes where it lies."""
+    return weight.inputs * weight.outputs * memory.size(weight.dtype)
+
+
 @dataclasses.dataclass(frozen=True)
 class Packed:
     """A weight's panels: where they begin in packed memory, and what fills them, in `parts` of so
@@ -99,8 +104,7 @@ class Weights:
     def stays(self, weight: Weight, kind: str) -> bool:
         """Whether products read `weight` where it lies, as they can if outputs are neighbours."""
         lies_well = weight.output_stride == 1 and weight.input_stride > 0
-        size = weight.inputs * weight.outputs * memory.size(weight.dtype)
-        return size <= self._in_place and lies_well and weight.dtype == SPILLED[kind]
+        return bytes_of(weight) <= self._in_place and lies_well and weight.dtype == SPILLED[kind]
 
     def layout(self, weight: Weight, kind: str) -> Layout:
         apart = weight.input_stride if self.stays(weight, kind) else 0

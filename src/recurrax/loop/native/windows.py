@@ -18,6 +18,7 @@ from recurrax.loop.native.jobs import Gathered, Multiplied
 from recurrax.loop.native.lower import Place, Step
 from recurrax.loop.native.memory import SPILLED, Lanes
 from recurrax.loop.native.schedule import Schedule
+from recurrax.loop.native.weights import bytes_of
 
 _ROWS = 128  # that a product needs to run at its peak
 _BYTES = 1 << 20  # half of a second-level cache
@@ -85,7 +86,7 @@ def steps_between(
     weights = {p.weight for p in schedule.products}
     weights |= {s.weight for s in sources if s is not None and s.weight is not None}
     weights |= {p.weight for p in trailing if isinstance(p, Multiplied)}
-    used = sum(w.inputs * w.outputs * memory.size(w.dtype) for w in weights)
+    used = sum(map(bytes_of, weights))
     for p in trailing:
         if isinstance(p, Gathered):
             used += p.problem.left * p.problem.right * memory.size(SPILLED[p.problem.kind])
