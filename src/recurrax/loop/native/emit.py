@@ -231,3 +231,21 @@ def transposed(b: Builder, rows: Sequence[Register]) -> list[Register]:
         pairs = [(found[i], found[i + half]) for i in range(half)]
         found = [b.shuffle_vector(x, y, mask) for x, y in pairs for mask in (low, high)]
     return found
+
+
+def totals(b: Builder, vectors: Sequence[Register]) -> Register:
+    """Of as many vectors as each has lanes, the sum of each: lane i is that of vector i.
+
+    Each round adds neighbours, of two vectors side by side.
+    """
+    count = len(vectors)
+    even, odd = (
+        ir.Constant(ir.VectorType(i32, count), list(range(start, 2 * count, 2))) for start in (0, 1)
+    )
+    found = list(vectors)
+    while len(found) > 1:
+        pairs = zip(found[::2], found[1::2], strict=True)
+        found = [
+            b.fadd(b.shuffle_vector(x, y, even), b.shuffle_vector(x, y, odd)) for x, y in pairs
+        ]
+    return found[0]

@@ -31,8 +31,8 @@ from recurrax.loop.native.work import DRIVER, HANDLER, LEADER, MEETING, Work, em
 LARGEST_TILE = 32
 _SHORT = 16  # rows in all steps together; found by measurement, for 64 to 512 units
 # A tile of one row uses a number of a weight once a step, so packing gains only order; weights of
-# more bytes than this are read faster in order.
-_IN_ORDER = 512 << 10
+# more bytes than this are read faster in order: as they lie, and turned.
+_IN_ORDER, _TURNED = 512 << 10, 1 << 20
 _OBJECT_FILES = (b"\x7fELF", b"\xcf\xfa\xed\xfe")  # of Linux, of macOS
 _lock = threading.Lock()
 _engines: dict[str, llvm.ExecutionEngine] = {}
@@ -175,12 +175,14 @@ def build_loop(
     schedule = scheduled(step, target)
     module = Module("loop", target, repeatable=step.looks_for_equals)
     rows = tile_rows(step, target, threads)
-    in_place = sys.maxsize if is_short(step, length) else _IN_ORDER if rows == 1 else 0
+    in_place, turned = (_IN_ORDER, _TURNED) if rows == 1 else (0, 0)
+    if is_short(step, length):
+        in_place, turned = sys.maxsize, sys.maxsize if rows == 1 else 0
     panels = widest(target.registers, rows)
     if windows is None:
         paired = is_paired(step, target, length, threads, company)
         made = PairedCode if paired else TileCode
-        code = made(module, schedule, target, reverse, panels, in_place, company)
+        code = made(module, schedule, target, reverse, panels, in_place, turned, company)
     else:
         code = PassingCode(module, schedule, target, reverse, rows, in_place, windows)
     beside = CompanyCode(module, company, target) if company else None

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import llvmlite.ir as ir
 
 from recurrax.loop.native import memory
+from recurrax.loop.native.dots import Dots, emit_dots
 from recurrax.loop.native.emit import (
     Builder,
     Register,
@@ -47,9 +48,9 @@ class TileCode:
     """Emits the tile functions of one step into a module.
 
     Panels of weights are up to `widest` vectors wide; weights of up to `in_place` bytes are read
-    where they lie, if they lie well. Where `company` goes alongside, the tile waits for what leads
-    it, and tells what trails it. `scratch_bytes` of memory are needed for each tile at work,
-    besides the packed `weights`.
+    where they lie, or of up to `turned` (`weights.py`). Where `company` goes alongside, the tile
+    waits for what leads it, and tells what trails it. `scratch_bytes` of memory are needed for each
+    tile at work, besides the packed `weights`.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class TileCode:
         reverse: bool,
         widest: int,
         in_place: int = 0,
+        turned: int = 0,
         company: Company | None = None,
     ):
         self.module = module
@@ -69,10 +71,10 @@ class TileCode:
         self.reverse = reverse
         self.company = company
         self.num_arguments = company.num_arguments if company else len(schedule.step.inputs)
-        self.weights = Weights(module, schedule.lanes, widest, in_place)
+        self.weights = Weights(module, schedule.lanes, widest, in_place, turned=turned)
         self.scratch_bytes = 0
         self.carries_in_place = carries_in_place(schedule)
-        self._products: dict[Shape, ir.Function] = {}
+        self._products: dict[Shape | Dots, ir.Function] = {}
         for product in schedule.products:
             self.add_weight(product)
 
@@ -99,10 +101,14 @@ class TileCode:
         """The number of the buffer of a result of the step, if it has one."""
         return self.num_arguments + result
 
-    def product(self, shape: Shape) -> ir.Function:
+    def product(self, shape: Shape | Dots) -> ir.Function:
         if shape not in self._products:
             name = f"product{len(self._products)}"
-            self._products[shape] = emit_product(self.module, name, shape, self.target.registers)
+            self._products[shape] = (
+                emit_dots(self.module, name, shape)
+                if isinstance(shape, Dots)
+                else emit_product(self.module, name, shape, self.target.registers)
+            )
         return self._products[shape]
 
 
@@ -313,6 +319,12 @@ class Tile:
         slot = self.schedule.whereabouts(value)
         return at(self.b, self._base(slot), memory.stored_type(slot.dtype), slot.offset, column)
 
+    def _dots(self, product: Product) -> Dots:
+        weight, kind = product.weight, product.result.kind
+        addends = tuple(self.schedule.whereabouts(a).dtype for a in product.addends)
+        size = weight.inputs, weight.outputs, weight.output_stride
+        return Dots(*size, kind, self.schedule.lanes, addends)
+
     def _shape(self, product: Product, ahead: Sequence[Stretch]) -> Shape:
         where, kind = self.schedule.whereabouts, product.result.kind
         addends = [where(a) for a in product.addends]
@@ -328,8 +340,10 @@ class Tile:
 
     def multiply(self, product: Product, ahead: Sequence[Stretch], column: int = 0) -> None:
         """Make a product, or outputs from `column` on; it asks for what is needed `ahead`."""
-        b, shape = self.b, self._shape(product, ahead)
-        panels = self.panels(product.weight, product.result.kind)
+        b, kind = self.b, product.result.kind
+        is_turned = self.code.weights.is_turned(product.weight, kind)
+        shape = self._dots(product) if is_turned else self._shape(product, ahead)
+        panels = self.panels(product.weight, kind)
         operand, result = self.address(product.operand), self.address(product.result, column)
         odd = b.trunc(self._time, i1)
         arguments = [

@@ -51,11 +51,18 @@ class Weights:
     """`packed` lists what to pack before the first tile, into `bytes` of memory.
 
     Panels are up to `widest` vectors wide. Weights of up to `in_place` bytes are read where they
-    lie, if they lie well. Functions that pack are called after `name`.
+    lie, if outputs are neighbours; of up to `turned` bytes, for products of one row alone, if
+    inputs are (`dots.py`). Functions that pack are called after `name`.
     """
 
     def __init__(
-        self, module: ir.Module, lanes: int, widest: int, in_place: int, name: str = "pack"
+        self,
+        module: ir.Module,
+        lanes: int,
+        widest: int,
+        in_place: int,
+        name: str = "pack",
+        turned: int = 0,
     ):
         self.packed: dict[tuple[Weight, str], Packed] = {}
         self.bytes = 0
@@ -64,6 +71,7 @@ class Weights:
         self._widest = widest
         self._lanes = lanes
         self._in_place = in_place
+        self._turned = turned
 
     def none_in_place(self, name: str) -> "Weights":
         """No weights yet, for panels as wide, all of them packed."""
@@ -102,9 +110,15 @@ class Weights:
                 weight.part(b, buffers, packed, number)
 
     def stays(self, weight: Weight, kind: str) -> bool:
-        """Whether products read `weight` where it lies, as they can if outputs are neighbours."""
-        lies_well = weight.output_stride == 1 and weight.input_stride > 0
-        return bytes_of(weight) <= self._in_place and lies_well and weight.dtype == SPILLED[kind]
+        """Whether products read `weight` where it lies."""
+        in_order = weight.output_stride == 1 and weight.input_stride > 0
+        small = in_order and bytes_of(weight) <= self._in_place
+        return self.is_turned(weight, kind) or (small and weight.dtype == SPILLED[kind])
+
+    def is_turned(self, weight: Weight, kind: str) -> bool:
+        """Whether they do so though inputs are neighbours."""
+        turned = weight.input_stride == 1 and weight.output_stride > 1
+        return turned and bytes_of(weight) <= self._turned and weight.dtype == SPILLED[kind]
 
     def layout(self, weight: Weight, kind: str) -> Layout:
         apart = weight.input_stride if self.stays(weight, kind) else 0
