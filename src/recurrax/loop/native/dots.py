@@ -27,9 +27,7 @@ from recurrax.loop.native.emit import (
 from recurrax.loop.native.functions import fma
 from recurrax.loop.native.memory import SPILLED, TYPES, Lanes
 
-# Rows of the weight that are read at a time: more compete for places in the first-level cache. Each
-# has two sums, added to in turn, so that none waits for itself.
-_ROWS, _SUMS = 4, 2
+_ROWS = 4  # of the weight, read at a time: more compete for places in the first-level cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,19 +90,19 @@ class _Emitter:
         memory.store(b, total, self._result, self._dtype, [first], here)
 
     def _sums(self, weight: Register, rows: int) -> list[Register]:
-        """For each of so many rows of the weight, a vector of sums."""
+        """For each of so many rows of the weight, a vector of sums.
+
+        There are two, added to in turn, so that none waits for itself.
+        """
         b, lanes, inputs = self._b, self._dots.lanes, self._dots.inputs
 
-        def more(j: Register, sums: Sequence[Register]) -> list[Register]:
-            turns = [sums[n * rows : (n + 1) * rows] for n in range(_SUMS)]
-            made = []
-            for n, some in enumerate(turns):
-                made += self._added(weight, b.add(j, integer(n * lanes)), lanes, some)
-            return made
+        def two(j: Register, sums: Sequence[Register]) -> list[Register]:
+            following = b.add(j, integer(lanes))
+            first = self._added(weight, j, lanes, sums[:rows])
+            return first + self._added(weight, following, lanes, sums[rows:])
 
-        together = _SUMS * lanes
-        whole = inputs - inputs % together
-        sums = loop(b, 0, whole, together, [self._nothing] * (_SUMS * rows), more)
+        whole = inputs - inputs % (2 * lanes)
+        sums = loop(b, 0, whole, 2 * lanes, [self._nothing] * (2 * rows), two)
         sums = [b.fadd(*both) for both in zip(sums[:rows], sums[rows:], strict=True)]
         for j in range(whole, inputs, lanes):
             sums = self._added(weight, integer(j), min(lanes, inputs - j), sums)

@@ -175,9 +175,9 @@ def build_loop(
     schedule = scheduled(step, target)
     module = Module("loop", target, repeatable=step.looks_for_equals)
     rows = tile_rows(step, target, threads)
-    in_place, turned = (_IN_ORDER, _TURNED) if rows == 1 else (0, 0)
-    if is_short(step, length):
-        in_place, turned = sys.maxsize, sys.maxsize if rows == 1 else 0
+    short = is_short(step, length)
+    in_place = sys.maxsize if short else _IN_ORDER if rows == 1 else 0
+    turned = 0 if rows > 1 else sys.maxsize if short else _TURNED
     panels = widest(target.registers, rows)
     if windows is None:
         paired = is_paired(step, target, length, threads, company)

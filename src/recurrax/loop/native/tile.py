@@ -341,7 +341,7 @@ class Tile:
     def multiply(self, product: Product, ahead: Sequence[Stretch], column: int = 0) -> None:
         """Make a product, or outputs from `column` on; it asks for what is needed `ahead`."""
         b, kind = self.b, product.result.kind
-        is_turned = self.code.weights.is_turned(product.weight, kind)
+        is_turned = self.code.weights.stays_turned(product.weight, kind)
         shape = self._dots(product) if is_turned else self._shape(product, ahead)
         panels = self.panels(product.weight, kind)
         operand, result = self.address(product.operand), self.address(product.result, column)

@@ -111,14 +111,17 @@ class Weights:
 
     def stays(self, weight: Weight, kind: str) -> bool:
         """Whether products read `weight` where it lies."""
-        in_order = weight.output_stride == 1 and weight.input_stride > 0
-        small = in_order and bytes_of(weight) <= self._in_place
-        return self.is_turned(weight, kind) or (small and weight.dtype == SPILLED[kind])
+        if weight.output_stride == 1 and weight.input_stride > 0:
+            most = self._in_place
+        elif weight.input_stride == 1 and weight.output_stride > 0:
+            most = self._turned
+        else:
+            return False
+        return bytes_of(weight) <= most and weight.dtype == SPILLED[kind]
 
-    def is_turned(self, weight: Weight, kind: str) -> bool:
-        """Whether they do so though inputs are neighbours."""
-        turned = weight.input_stride == 1 and weight.output_stride > 1
-        return turned and bytes_of(weight) <= self._turned and weight.dtype == SPILLED[kind]
+    def stays_turned(self, weight: Weight, kind: str) -> bool:
+        """Whether they do so though outputs are no neighbours."""
+        return weight.output_stride != 1 and self.stays(weight, kind)
 
     def layout(self, weight: Weight, kind: str) -> Layout:
         apart = weight.input_stride if self.stays(weight, kind) else 0
