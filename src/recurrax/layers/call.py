@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 from jax.core import Tracer
-from jax.extend.core import get_opaque_trace_state
 
 from recurrax.layers import context
 from recurrax.layers.building import ensure_built
@@ -13,6 +12,7 @@ from recurrax.layers.graph import is_symbolic
 from recurrax.layers.running import run
 from recurrax.layers.signature import bind, first
 from recurrax.layers.symbolic import add_node
+from recurrax.loop.compat import get_opaque_trace_state
 from recurrax.variable import current_scope
 
 _OUTSIDE = get_opaque_trace_state(convention="nnx")

@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
-from recurrax.loop import gates, jaxprs, kept, look_ups, operations
+from recurrax.loop import compat, gates, jaxprs, kept, look_ups, operations
 from recurrax.loop.body import Body
+from recurrax.loop.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from recurrax.loop.jaxprs import Atom
 
 
@@ -206,7 +206,7 @@ def joint(body: Body, wanted: Sequence[bool]) -> Joint:
                     for v, y in zip(eqn.outvars, outputs, strict=True)
                 ]
 
-            outputs = jaxprs.evaluate(jaxpr, env, rule, inline={})
+            outputs = jaxprs.evaluate(jaxpr, env, rule, inline=())
             floats = [outputs[i] for i in float_carry]
             floats += [outputs[body.num_carry + i] for i in float_ys]
             return floats, [env[v] for v in others]
@@ -323,9 +323,7 @@ def backward(joint: Joint, wanted_carry: Sequence[bool], zero_ys: Sequence[bool]
             if not places:
                 leaving.append(atom)
             results.append(places[0] if places else len(leaving) - 1)
-    small = jaxpr.replace(
-        outvars=[*carry_out, *leaving], debug_info=jaxpr.debug_info.with_unknown_names()
-    )
+    small = compat.replaced(jaxpr, outvars=[*carry_out, *leaving])
     carry_in = jaxpr.invars[body.num_consts : body.num_consts + body.num_carry]
     grows = [a is not z for a, z in zip(carry_in, carry_out, strict=True)]
     small, consts, carry, used_xs = jaxprs.pruned(
@@ -388,7 +386,7 @@ def _without_zeros(body: Body, first_ct: int, zeros: set[int]) -> tuple[ClosedJa
                     return [other]
             return None
 
-        return jaxprs.evaluate(jaxpr, env, rule, inline={})
+        return jaxprs.evaluate(jaxpr, env, rule, inline=())
 
     closed = jax.make_jaxpr(flat)(*body.jaxpr.in_avals)
     ys = jaxpr.outvars[body.num_carry :]

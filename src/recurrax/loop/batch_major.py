@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.core import Tracer
-from jax.extend.core import Literal, Var
 
 from recurrax.loop import jaxprs, look_ups, plan, split, together
 from recurrax.loop.body import Body, Feed
+from recurrax.loop.compat import Literal, Var
 from recurrax.loop.primitive import depends
 from recurrax.loop.step import Step
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from jax import Array
-from jax.extend.core import ClosedJaxpr
+
+from recurrax.loop.compat import ClosedJaxpr
 
 
 @dataclasses.dataclass(frozen=True)

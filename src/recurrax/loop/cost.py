@@ -3,9 +3,8 @@
 import math
 from typing import Any
 
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, jaxprs_in_params
-
 from recurrax.loop import jaxprs, operations, together
+from recurrax.loop.compat import ClosedJaxpr, Jaxpr, JaxprEqn, jaxprs_in_params
 
 # Like layout: they read and write single elements.
 _FREE = operations.LAYOUT | {"dynamic_slice", "dynamic_update_slice", "gather"}
@@ -13,8 +12,7 @@ _FREE = operations.LAYOUT | {"dynamic_slice", "dynamic_update_slice", "gather"}
 
 def flops(program: ClosedJaxpr | Jaxpr) -> int:
     """Floating-point operations: two for each term of a product, one for each other element."""
-    jaxpr = program.jaxpr if isinstance(program, ClosedJaxpr) else program
-    return sum(_flops(eqn) for eqn in jaxpr.eqns)
+    return sum(_flops(eqn) for eqn in program.eqns)
 
 
 def _flops(eqn: JaxprEqn) -> int:

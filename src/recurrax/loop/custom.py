@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
-from recurrax.loop import jaxprs
+from recurrax.loop import compat, jaxprs
 from recurrax.loop.body import Body
+from recurrax.loop.compat import JaxprEqn
 from recurrax.loop.primitive import depends
 
 
@@ -41,17 +41,17 @@ def differentiated(body: Body, wanted: Sequence[bool]) -> Body:
         return jax.vjp(forward, *(operands[i] for i in moving))[0]
 
     def flat(*args: Any) -> list[Any]:
-        return jaxprs.called(body.jaxpr, args, rule, inline={})
+        return jaxprs.called(body.jaxpr, args, rule, inline=())
 
     closed = jaxprs.without_dead_code(jax.make_jaxpr(flat)(*body.jaxpr.in_avals))
     return Body(closed, body.num_consts, body.num_carry)
 
 
 def _has_rule(eqn: JaxprEqn) -> bool:
-    return eqn.primitive.name in jaxprs.DERIVATIVE_CALLS or any(
+    return eqn.primitive.name in compat.DERIVATIVE_CALLS or any(
         _has_rule(inner)
         for held in eqn.params.values()
         for part in (held if isinstance(held, tuple | list) else (held,))
-        if isinstance(part, Jaxpr | ClosedJaxpr)
+        if compat.is_program(part)
         for inner in part.eqns
     )

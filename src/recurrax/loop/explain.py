@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr
 
 from recurrax.loop import cost, gradient, jaxprs, look_ups, plan, split, step
 from recurrax.loop import segments as _segments
 from recurrax.loop.body import Body
+from recurrax.loop.compat import ClosedJaxpr
 
 
 @dataclasses.dataclass(frozen=True)

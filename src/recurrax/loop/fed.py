@@ -12,10 +12,10 @@ from typing import Any
 
 import jax
 from jax import Array
-from jax.extend.core import JaxprEqn
 
 from recurrax.loop import jaxprs, plan, products, together
 from recurrax.loop.body import Body, Multiplied, Products
+from recurrax.loop.compat import JaxprEqn
 from recurrax.loop.jaxprs import Atom
 from recurrax.loop.primitive import depends, loop
 
@@ -128,7 +128,7 @@ def opened(body: Body) -> Body:
         return _apart(eqn, operands, is_reached) if eqn.primitive is fed_loop_p else None
 
     def flat(*args: Any) -> list[Any]:
-        return jaxprs.called(body.jaxpr, args, rule, inline={})
+        return jaxprs.called(body.jaxpr, args, rule, inline=())
 
     closed = jax.make_jaxpr(flat)(*body.jaxpr.in_avals)
     return Body(closed, body.num_consts, body.num_carry)

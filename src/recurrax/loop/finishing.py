@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.extend.core import Var
 
 from recurrax.loop import jaxprs, look_ups, products
 from recurrax.loop.backward import Argument, Backward, Joint, Piece, Use
 from recurrax.loop.body import Body
+from recurrax.loop.compat import Var
 from recurrax.loop.fed import Fed
 from recurrax.loop.products import Columns
 from recurrax.loop.trailing import Trail

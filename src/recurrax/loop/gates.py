@@ -11,10 +11,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
 
 from recurrax.loop import jaxprs
 from recurrax.loop.body import Body
+from recurrax.loop.compat import Jaxpr, JaxprEqn, Literal, Var
 
 # The derivative at a point, from the value there.
 _SLOPES = {"logistic": lambda y: y * (1 - y), "tanh": lambda y: 1 - y * y}
@@ -106,7 +106,7 @@ def joined(body: Body, sums: tuple[Var, ...]) -> Body:
         return pieces
 
     def flat(*args):
-        return jaxprs.called(body.jaxpr, args, rule, inline={})
+        return jaxprs.called(body.jaxpr, args, rule, inline=())
 
     closed = jax.make_jaxpr(flat)(*body.jaxpr.in_avals)
     return Body(closed, body.num_consts, body.num_carry)

@@ -13,12 +13,11 @@ from typing import Any
 
 import jax
 from jax import Array
-from jax.extend.core import ClosedJaxpr, Literal, Primitive, Var
-from jax.interpreters import ad, batching, mlir
 
-from recurrax.loop import backward, custom, fed, jaxprs
+from recurrax.loop import backward, compat, custom, fed, jaxprs
 from recurrax.loop.backward import Backward, Joint
 from recurrax.loop.body import Body
+from recurrax.loop.compat import ClosedJaxpr, Literal, Primitive, Var
 from recurrax.loop.fed import Fed, fed_loop_p
 from recurrax.loop.finishing import (
     Feeding,
@@ -77,9 +76,7 @@ def derivative(body: Body, wanted: tuple[bool, ...]) -> Derivative:
     needed = [v for v in dict.fromkeys([*stack_vars, *others]) if v in read | others]
     given = {*jaxpr.invars[n:], *jaxprs.variables(jaxpr.outvars[body.num_carry :])}
     extras = [v for v in needed if v not in given]
-    forward = jaxpr.replace(
-        outvars=[*jaxpr.outvars, *extras], debug_info=jaxpr.debug_info.with_unknown_names()
-    )
+    forward = compat.replaced(jaxpr, outvars=[*jaxpr.outvars, *extras])
     return Derivative(
         wanted=wanted,
         joint=both,
@@ -105,13 +102,13 @@ tangent_p.multiple_results = True
 
 def _jvp(primals, tangents, *, jaxpr, num_consts, num_carry, **how):
     body = Body(jaxpr, num_consts, num_carry)
-    wanted = tuple(type(t) is not ad.Zero for t in tangents)
+    wanted = tuple(not compat.is_zero(t) for t in tangents)
     outputs, d, read = _forward(body, primals, wanted, how)
     moving = [t for t, w in zip(tangents, wanted, strict=True) if w]
     return outputs, _tangents(outputs, [*read, *moving], derivative=d, feedings=(), **how)
 
 
-_fed_by_parts = ad.primitive_jvps[fed_loop_p]
+_fed_by_parts = compat.jvp_of(fed_loop_p)
 
 
 def _fed_jvp(primals, tangents, *, jaxpr, num_consts, num_carry, feds, seen, **how):
@@ -121,7 +118,7 @@ def _fed_jvp(primals, tangents, *, jaxpr, num_consts, num_carry, feds, seen, **h
     body = Body(jaxpr, num_consts, num_carry)
     n, end = num_consts + num_carry, len(jaxpr.in_avals)
     weights = primals[end:]
-    moves = [type(t) is not ad.Zero for t in tangents]
+    moves = [not compat.is_zero(t) for t in tangents]
     feedings = tuple(
         Feeding(f, moves[n + f.x], moves[end + k])
         for k, f in enumerate(feds)
@@ -171,7 +168,7 @@ def _forward(
 def _tangents(outputs: Sequence[Array], arguments: Sequence[Any], **params: Any) -> list[Any]:
     linear = iter(tangent_p.bind(*arguments, **params))
     return [
-        next(linear) if jaxprs.is_float(y) else ad.Zero(jax.typeof(y).to_tangent_aval())
+        next(linear) if jaxprs.is_float(y) else compat.Zero(jax.typeof(y).to_tangent_aval())
         for y in outputs
     ]
 
@@ -193,11 +190,11 @@ def _transpose(cts, *args, derivative, feedings, length, reverse, unroll, runner
     beside = iter(args[len(d.consts) + len(d.stacks) :])
     y_cts = cts[num_float_carry:]
     how = {"length": length, "reverse": not reverse, "unroll": unroll, "runner": runner}
-    b = backward_of(d, tuple(type(ct) is ad.Zero for ct in y_cts))
+    b = backward_of(d, tuple(map(compat.is_zero, y_cts)))
 
     xs = {i: stacks[v] for i, v in enumerate(d.stack_vars) if v in stacks}
     xs.update({len(d.stack_vars) + i: ct for i, ct in enumerate(y_cts)})
-    carry = [ad.instantiate_zeros(ct) for ct in cts[:num_float_carry]]
+    carry = [compat.instantiate_zeros(ct) for ct in cts[:num_float_carry]]
     carry += [jaxprs.zeros(body.jaxpr.in_avals[i]) for i in both.accumulated]
     carry += [jaxprs.zeros(a) for a in both.sums]
     trail = Trail(b.body, [xs[i] for i in b.xs])
@@ -237,8 +234,8 @@ def _transpose(cts, *args, derivative, feedings, length, reverse, unroll, runner
     for f, of_both in zip(feedings, of_fed, strict=True):
         asked = zip(of_both, (f.of_x, f.of_weight), strict=True)
         found += [None if k is None else made[k] for k, wanted in asked if wanted]
-    avals = [a.aval for a in args if ad.is_undefined_primal(a)]
-    found = [ad.Zero(a) if g is None else g for a, g in zip(avals, found, strict=True)]
+    avals = [a.aval for a in args if compat.is_undefined_primal(a)]
+    found = [compat.Zero(a) if g is None else g for a, g in zip(avals, found, strict=True)]
     return [None] * (len(args) - len(found)) + found
 
 
@@ -253,9 +250,9 @@ def _no_forward_mode(*_, **__):
 
 tangent_p.def_abstract_eval(_tangent_avals)
 tangent_p.def_impl(_no_forward_mode)
-mlir.register_lowering(tangent_p, _no_forward_mode)
-batching.primitive_batchers[tangent_p] = _no_forward_mode
-ad.primitive_jvps[tangent_p] = _no_forward_mode
-ad.primitive_transposes[tangent_p] = _transpose
-ad.primitive_jvps[loop_p] = _jvp
-ad.primitive_jvps[fed_loop_p] = _fed_jvp
+compat.register_lowering(tangent_p, _no_forward_mode)
+compat.define_batching(tangent_p, _no_forward_mode)
+compat.define_jvp(tangent_p, _no_forward_mode)
+compat.define_transpose(tangent_p, _transpose)
+compat.define_jvp(loop_p, _jvp)
+compat.define_jvp(fed_loop_p, _fed_jvp)

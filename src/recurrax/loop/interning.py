@@ -9,9 +9,10 @@ from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
+from recurrax.loop import compat
 from recurrax.loop.body import Body
+from recurrax.loop.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from recurrax.loop.jaxprs import Atom
 
 _LIMIT = 512
@@ -33,9 +34,8 @@ def interned(body: Body) -> Body:
 
 def _program(program: ClosedJaxpr | Jaxpr, open_rules: tuple[Hashable, ...] = ()) -> Hashable:
     """What two traces of one function have in common; `open_rules` are those that it stands in."""
-    if isinstance(program, ClosedJaxpr):
-        return (_program(program.jaxpr, open_rules), tuple(id(c) for c in program.consts))
-    jaxpr = program
+    closed = compat.closed(program)
+    jaxpr = closed.jaxpr
     numbers: dict[Var, int] = {}
 
     def bound(variables: list[Var]) -> Hashable:
@@ -54,17 +54,17 @@ def _program(program: ClosedJaxpr | Jaxpr, open_rules: tuple[Hashable, ...] = ()
         operands = tuple(read(a) for a in eqn.invars)
         params = {
             name: _parameter(value, open_rules)
-            for name, value in sorted(eqn.params.items())
-            if name != "jvp_jaxpr_fun"
+            for name, value in sorted(compat.parameters(eqn).items())
         }
         if eqn.primitive.name == "custom_jvp_call":
             params["rule"] = _rule(eqn, params["call_jaxpr"], open_rules)
         parts.append((eqn.primitive, operands, tuple(params.items()), bound(eqn.outvars), eqn.ctx))
-    return (*parts, tuple(read(a) for a in jaxpr.outvars), frozenset(jaxpr.effects))
+    outputs = tuple(read(a) for a in jaxpr.outvars)
+    return (*parts, outputs, frozenset(jaxpr.effects), tuple(id(c) for c in closed.consts))
 
 
 def _parameter(value: Any, open_rules: tuple[Hashable, ...]) -> Hashable:
-    if isinstance(value, ClosedJaxpr | Jaxpr):
+    if compat.is_program(value):
         return _program(value, open_rules)
     if isinstance(value, tuple | list):
         return (type(value), tuple(_parameter(v, open_rules) for v in value))
@@ -83,12 +83,12 @@ def _rule(eqn: JaxprEqn, function: Hashable, open_rules: tuple[Hashable, ...]) -
     """
     if eqn.params["symbolic_zeros"]:
         raise TypeError("the rule may differ with every pattern of zeros")
-    derivative = eqn.params["jvp_jaxpr_fun"]
-    this = (function, derivative.debug_info.func_src_info)
+    source, trace = compat.custom_jvp_rule(eqn)
+    this = (function, source)
     if open_rules.count(this) > 1:
         return this
     try:
-        rule, consts, zeros = derivative.call_wrapped(*[False] * len(eqn.invars))
+        rule, consts, zeros = trace()
     except Exception as error:  # the rule's own: due only where a derivative is asked for
         raise TypeError("the rule cannot be traced") from error
     return (_program(rule, (*open_rules, this)), tuple(id(c) for c in consts), tuple(zeros))

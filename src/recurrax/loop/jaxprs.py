@@ -1,33 +1,19 @@
 """Small tools on jaxprs that every pass of the compiler uses."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
-from jax.interpreters import partial_eval
 from jax.sharding import AxisType
 
+from recurrax.loop import compat
 from recurrax.loop.body import Body
+from recurrax.loop.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
 
 Atom = Var | Literal
 Rule = Callable[[JaxprEqn, list[Any]], list[Any] | None]
-
-_CALLS = {
-    "jit": "jaxpr",
-    "pjit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "remat2": "jaxpr",
-    "checkpoint": "jaxpr",
-}
-DERIVATIVE_CALLS = {
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
-}
 
 
 def variables(atoms: Iterable[Atom]) -> list[Var]:
@@ -56,13 +42,13 @@ def subjaxpr(
     """Some equations of `jaxpr` as a program of their own."""
     effects = set().union(*(e.effects for e in eqns))
     return ClosedJaxpr(
-        jaxpr.replace(
+        compat.replaced(
+            jaxpr,
             constvars=(),
             invars=list(invars),
             outvars=list(outvars),
             eqns=list(eqns),
             effects=effects,
-            debug_info=jaxpr.debug_info.with_unknown_names(),
         ),
         [],
     )
@@ -79,7 +65,10 @@ def read(env: Mapping[Var, Any], atom: Atom) -> Any:
 
 
 def evaluate(
-    jaxpr: Jaxpr, env: dict[Var, Any], rule: Rule | None = None, inline: Mapping[str, str] = _CALLS
+    jaxpr: Jaxpr,
+    env: dict[Var, Any],
+    rule: Rule | None = None,
+    inline: Container[str] = compat.CALLS,
 ) -> list[Any]:
     """Run `jaxpr` in `env`, calls named in `inline` opened up.
 
@@ -89,9 +78,9 @@ def evaluate(
         operands = [read(env, a) for a in eqn.invars]
         outputs = rule(eqn, operands) if rule is not None else None
         if outputs is None and eqn.primitive.name in inline:
-            inner = eqn.params[inline[eqn.primitive.name]]
-            closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, [])
-            outputs = called(closed, operands, inline=inline)
+            inner = compat.called_program(eqn)
+            assert inner is not None
+            outputs = called(inner, operands, inline=inline)
         if outputs is None:
             outputs = bind(jaxpr, eqn, operands)
         env.update(zip(eqn.outvars, outputs, strict=True))
@@ -102,7 +91,7 @@ def called(
     closed: ClosedJaxpr,
     args: Sequence[Any],
     rule: Rule | None = None,
-    inline: Mapping[str, str] = _CALLS,
+    inline: Container[str] = compat.CALLS,
 ) -> list[Any]:
     """The outputs of `closed` for `args`, run as `evaluate` does."""
     env = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
@@ -116,7 +105,7 @@ def inlined(closed: ClosedJaxpr, *, derivatives: bool = False) -> ClosedJaxpr:
     A custom derivative must stay as long as the program may be differentiated; a runner never
     does that, and sees plain equations only.
     """
-    inline = {**_CALLS, **DERIVATIVE_CALLS} if derivatives else _CALLS
+    inline = compat.ALL_CALLS if derivatives else compat.CALLS
     if not any(eqn.primitive.name in inline for eqn in closed.jaxpr.eqns):
         return closed
 
@@ -129,7 +118,7 @@ def inlined(closed: ClosedJaxpr, *, derivatives: bool = False) -> ClosedJaxpr:
 def without_dead_code(closed: ClosedJaxpr) -> ClosedJaxpr:
     """`closed` without the equations that no output needs; its inputs stay."""
     used = [True] * len(closed.jaxpr.outvars)
-    jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, used, True)
+    jaxpr, _ = compat.dce(closed.jaxpr, used, True)
     return ClosedJaxpr(jaxpr, closed.consts)
 
 
@@ -145,9 +134,7 @@ def pruned(
     m, n = body.num_consts, body.num_consts + body.num_carry
     kept = list(carry)
     while True:
-        small, used = partial_eval.dce_jaxpr(
-            jaxpr, [*kept, *ys], [False] * m + kept + [False] * body.num_xs
-        )
+        small, used = compat.dce(jaxpr, [*kept, *ys], [False] * m + kept + [False] * body.num_xs)
         if used[m:n] == kept:
             break
         kept = used[m:n]
@@ -160,7 +147,7 @@ def pruned(
 
 def zeros(aval: Any) -> jax.Array:
     """Zeros of this type, which differ from device to device where those of the type may."""
-    made, axes = jnp.zeros(aval.shape, aval.dtype), aval.manual_axis_type.varying
+    made, axes = jnp.zeros(aval.shape, aval.dtype), compat.varying_axes(aval)
     return lax.pcast(made, tuple(axes), to="varying") if axes else made
 
 

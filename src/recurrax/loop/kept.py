@@ -9,9 +9,8 @@ is kept in its place (`gates.py`).
 import dataclasses
 from collections.abc import Sequence
 
-from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
-
 from recurrax.loop import gates, jaxprs, operations
+from recurrax.loop.compat import Jaxpr, JaxprEqn, Literal, Var
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 from jax import Array
-from jax.extend.core import JaxprEqn, Literal, Var
 
 from recurrax.loop import jaxprs, operations, products
 from recurrax.loop.body import Body
+from recurrax.loop.compat import JaxprEqn, Literal, Var
 
 
 def look_up(eqn: JaxprEqn) -> tuple[Var, Var] | None:

@@ -1,16 +1,11 @@
 """Lowering: how the primitives here become programs, and what is seen of what surrounds them."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jax.extend.core import ClosedJaxpr, Primitive
-from jax.interpreters import mlir
-
+from recurrax.loop import compat
 from recurrax.loop.body import Body, Gathered, Multiplied
-
-# JAX lowers equal equations once, as a function; that it need not is said in a way that may change.
-_LOWERS_APART = "cacheable" in inspect.signature(mlir.register_lowering).parameters
+from recurrax.loop.compat import ClosedJaxpr, Primitive
 
 
 def register(
@@ -26,17 +21,16 @@ def register(
     program turned from (batch, time, ...) itself join the `swapped`. To see that, each equation is
     lowered where it stands, not once for all that are alike.
     """
-    rule = mlir.lower_fun(function, **how)
+    rule = compat.lower_fun(function, **how)
 
     def lower(context: Any, *args: Any, runner: str | None, **params: Any) -> Any:
         if stacks is not None:
             turned = {number for k, number in stacks(**params).items() if _is_turned(args[k])}
             params["swapped"] = tuple(sorted({*params["swapped"], *turned}))
-        exported = context.module_context.lowering_parameters.for_export
+        exported = compat.is_exported(context)
         return rule(context, *args, runner=runner or ("xla" if exported else None), **params)
 
-    apart: dict[str, Any] = {"cacheable": False} if stacks is not None and _LOWERS_APART else {}
-    mlir.register_lowering(primitive, lower, **apart)
+    compat.register_lowering(primitive, lower, apart=stacks is not None)
 
 
 def stacks_of(
@@ -65,8 +59,5 @@ def _is_turned(value: Any) -> bool:
 
 def _transposed(value: Any) -> Any | None:
     """What `value` swaps the first two of three axes or more of, if that is how it is made."""
-    operation: Any = getattr(value, "owner", None)
-    if getattr(operation, "name", None) != "stablehlo.transpose":
-        return None
-    order = list(operation.attributes["permutation"])
-    return operation.operands[0] if order == [1, 0, *range(2, max(len(order), 3))] else None
+    operand, order = compat.transposed_operand(value) or (None, [])
+    return operand if order == [1, 0, *range(2, max(len(order), 3))] else None

@@ -7,11 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Primitive, jaxpr_as_fun
-from jax.interpreters import batching
 
-from recurrax.loop import jaxprs, lowering, plan
+from recurrax.loop import compat, jaxprs, lowering, plan
 from recurrax.loop.body import Body
+from recurrax.loop.compat import ClosedJaxpr, Jaxpr, Literal, Primitive, jaxpr_as_fun
 from recurrax.loop.turned import turned
 
 loop_p = Primitive("loop")
@@ -142,4 +141,4 @@ def _batched_body(jaxpr: ClosedJaxpr, inputs: tuple, outputs: tuple, axis: Any) 
 loop_p.def_effectful_abstract_eval(_abstract_eval)
 loop_p.def_impl(jax.jit(loop_p.bind, static_argnames=_STATIC))
 lowering.register(loop_p, _run, lowering.stacks_of)
-batching.fancy_primitive_batchers[loop_p] = _batch
+compat.define_batching(loop_p, _batch)

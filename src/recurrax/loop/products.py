@@ -10,10 +10,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.extend.core import JaxprEqn, Literal, Primitive
-from jax.interpreters import ad, batching
 
-from recurrax.loop import jaxprs, lowering, plan
+from recurrax.loop import compat, jaxprs, lowering, plan
+from recurrax.loop.compat import JaxprEqn, Literal, Primitive
 from recurrax.loop.runners import xla
 from recurrax.loop.runners.xla import rows
 
@@ -90,14 +89,14 @@ def _gather(a, dz, *, start, width, precision, runner):
     return plan.gather(a, dz, start, width, precision=precision, runner=runner)
 
 
-def _product_batch(args, dims, *, precision, runner):
+def _product_batch(_, args, dims, *, precision, runner):
     a, w = args
     if dims[1] is None:
         return product(jnp.moveaxis(a, dims[0], 0), w, precision=precision, runner=runner), 0
     return jax.vmap(lambda a, w: jnp.matmul(a, w, precision=precision), in_axes=dims)(a, w), 0
 
 
-def _gather_batch(args, dims, *, start, width, precision, runner):
+def _gather_batch(_, args, dims, *, start, width, precision, runner):
     del runner
 
     def contract(a, dz):
@@ -137,14 +136,14 @@ for _primitive, _function, _batch, _aval, _names in (
     _primitive.def_abstract_eval(_aval)
     _primitive.def_impl(jax.jit(_function, static_argnames=_names))
     lowering.register(_primitive, _function, multiple_results=False)
-    batching.primitive_batchers[_primitive] = _batch
+    compat.define_batching(_primitive, _batch)
 
 
 def _add_up(index, dz, *, count, runner):
     return plan.add_up(index, dz, count=count, runner=runner)
 
 
-def _add_up_batch(args, dims, *, count, runner):
+def _add_up_batch(_, args, dims, *, count, runner):
     del runner
     return jax.vmap(lambda index, dz: xla.add_up(index, dz, count=count), in_axes=dims)(*args), 0
 
@@ -154,7 +153,7 @@ add_up_p.def_abstract_eval(
 )
 add_up_p.def_impl(jax.jit(_add_up, static_argnames=("count", "runner")))
 lowering.register(add_up_p, _add_up, multiple_results=False)
-batching.primitive_batchers[add_up_p] = _add_up_batch
+compat.define_batching(add_up_p, _add_up_batch)
 
 
 def _add_up_transpose(dt, index, dz, *, count, runner):
@@ -162,15 +161,17 @@ def _add_up_transpose(dt, index, dz, *, count, runner):
     return None, jnp.take(dt, index, axis=0, mode="clip")
 
 
-ad.primitive_jvps[add_up_p] = lambda primals, tangents, **params: (
-    add_up_p.bind(*primals, **params),
-    add_up_p.bind(primals[0], ad.instantiate_zeros(tangents[1]), **params),
-)
-ad.primitive_transposes[add_up_p] = _add_up_transpose
+def _add_up_jvp(primals, tangents, **params):
+    dz = compat.instantiate_zeros(tangents[1])
+    return add_up_p.bind(*primals, **params), add_up_p.bind(primals[0], dz, **params)
 
-ad.defbilinear(
+
+compat.define_jvp(add_up_p, _add_up_jvp)
+compat.define_transpose(add_up_p, _add_up_transpose)
+
+compat.define_bilinear(
     product_p,
     lambda dz, a, w, *, precision, runner: product(dz, w.T, precision=precision, runner=runner),
     lambda dz, a, w, *, precision, runner: gather(a, dz, precision=precision, runner=runner),
 )
-ad.defbilinear(gather_p, _gather_of_a, _gather_of_dz)
+compat.define_bilinear(gather_p, _gather_of_a, _gather_of_dz)

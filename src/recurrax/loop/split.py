@@ -20,10 +20,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
 from recurrax.loop import fed, jaxprs, look_ups, operations, products
 from recurrax.loop.body import Body
+from recurrax.loop.compat import ClosedJaxpr, JaxprEqn, Literal, Var
 from recurrax.loop.interning import interned
 from recurrax.loop.jaxprs import Atom
 

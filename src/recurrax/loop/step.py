@@ -9,11 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, export, lax
-from jax.extend.core import ClosedJaxpr
 from jax.tree_util import keystr
 
-from recurrax.loop import jaxprs
+from recurrax.loop import compat, jaxprs
 from recurrax.loop.body import Body
+from recurrax.loop.compat import ClosedJaxpr
 from recurrax.loop.turned import turned
 
 # What Python has of each kind of number, without the width that an array has.
@@ -46,7 +46,7 @@ class Step:
         known would leave open what that is.
         """
         jaxpr = self.body.jaxpr
-        if any("Debug" not in type(e).__name__ for e in jaxpr.effects):
+        if not all(map(compat.is_debug, jaxpr.effects)):
             return "the step has effects that must happen once a step, in order"
         made = [v.aval for eqn in jaxpr.jaxpr.eqns for v in eqn.outvars]
         sizes = (n for a in (*jaxpr.in_avals, *made) for n in a.shape)
@@ -181,8 +181,8 @@ def _promoted(carry_in: Any, carry_out: Any) -> Any:
         number = _NUMBERS.get(carry_in.dtype.kind, float)
         dtype = jnp.result_type(number, carry_out.dtype)
         carry_in = carry_in.update(dtype=dtype, weak_type=False)
-    if carry_in.manual_axis_type.varying < carry_out.manual_axis_type.varying:
-        carry_in = carry_in.update(manual_axis_type=carry_out.manual_axis_type)
+    if compat.varying_axes(carry_in) < compat.varying_axes(carry_out):
+        carry_in = compat.varying_as(carry_in, carry_out)
     if jaxprs.is_divided(carry_out) and not jaxprs.is_divided(carry_in):
         carry_in = carry_in.update(sharding=carry_out.sharding)
     return carry_in
@@ -191,7 +191,7 @@ def _promoted(carry_in: Any, carry_out: Any) -> Any:
 def _cast(value: Any, aval: Any) -> Any:
     """`value` as an array of the type `aval`."""
     value = jnp.asarray(value, aval.dtype)
-    more = aval.manual_axis_type.varying - jax.typeof(value).manual_axis_type.varying
+    more = compat.varying_axes(aval) - compat.varying_axes(jax.typeof(value))
     if more:
         value = lax.pcast(value, tuple(more), to="varying")
     return jax.sharding.reshard(value, aval.sharding) if jaxprs.is_divided(aval) else value
@@ -207,11 +207,7 @@ def _carry_name(f: Callable) -> str:
 def _explicit(closed: ClosedJaxpr) -> ClosedJaxpr:
     """`closed` with its constants as its first arguments."""
     jaxpr = closed.jaxpr
-    explicit = jaxpr.replace(
-        constvars=(),
-        invars=[*jaxpr.constvars, *jaxpr.invars],
-        debug_info=jaxpr.debug_info.with_unknown_names(),
-    )
+    explicit = compat.replaced(jaxpr, constvars=(), invars=[*jaxpr.constvars, *jaxpr.invars])
     return ClosedJaxpr(explicit, [])
 
 

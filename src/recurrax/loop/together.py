@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Primitive
-from jax.interpreters import ad, batching
 
-from recurrax.loop import lowering
+from recurrax.loop import compat, lowering
+from recurrax.loop.compat import ClosedJaxpr, JaxprEqn, Primitive
 
 Function = Callable[..., Sequence[Any]]
 _made: set[Primitive] = set()
@@ -52,7 +51,7 @@ def primitive(
         return parts_at_last(*args, **params) if found is None else found
 
     def jvp(primals, tangents, **params):
-        moving = [i for i, t in enumerate(tangents) if type(t) is not ad.Zero]
+        moving = [i for i, t in enumerate(tangents) if not compat.is_zero(t)]
 
         def of_moving(*values):
             args = list(primals)
@@ -77,6 +76,6 @@ def primitive(
     made.def_abstract_eval(avals)
     made.def_impl(in_parts)
     lowering.register(made, lowered, lowering.stacks_of if of_stacks else None)
-    batching.fancy_primitive_batchers[made] = batch
-    ad.primitive_jvps[made] = jvp
+    compat.define_batching(made, batch)
+    compat.define_jvp(made, jvp)
     return made

@@ -7,9 +7,9 @@ columns, and a transpose stands behind. Here the product is turned and the trans
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
 
 from recurrax.loop import jaxprs
+from recurrax.loop.compat import ClosedJaxpr, JaxprEqn, Literal
 from recurrax.loop.operations import ELEMENTWISE
 
 _TURN = (1, 0)

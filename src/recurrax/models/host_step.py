@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
 from jax.lax import GatherScatterMode
 from scipy import special
 
+from recurrax.loop import compat
+from recurrax.loop.compat import ClosedJaxpr, Literal
 from recurrax.loop.native.unsupported import Unsupported
 
 Write = Callable[[Any, list[str]], str]
@@ -42,7 +43,6 @@ _REDUCTIONS = {
     "reduce_min": np.minimum.reduce,
     "argmax": np.argmax,
 }
-_CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 
 
 def compile_step(closed: ClosedJaxpr, consts: Sequence[np.ndarray]) -> Callable[..., Any]:
@@ -104,9 +104,8 @@ class _Text:
 
         for eqn in _needed(jaxpr):
             operands = [read(atom) for atom in eqn.invars]
-            inner = next((eqn.params[key] for key in _CALLS if key in eqn.params), None)
-            if inner is not None and eqn.primitive.name not in ("while", "scan", "cond"):
-                closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, [])
+            closed = compat.called_program(eqn)
+            if closed is not None:
                 within = dict(zip(closed.jaxpr.invars, operands, strict=True))
                 for variable, value in zip(closed.jaxpr.constvars, closed.consts, strict=True):
                     within[variable] = self.constant(np.asarray(value))

@@ -5,11 +5,10 @@ from typing import Any, Self
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
-from jax.interpreters import partial_eval
 
-from recurrax.loop import jaxprs
+from recurrax.loop import compat, jaxprs
 from recurrax.loop.body import Body
+from recurrax.loop.compat import ClosedJaxpr, jaxpr_as_fun
 from recurrax.loop.native.unsupported import Unsupported
 from recurrax.loop.runners.straight import StepFrame, StepProgram
 from recurrax.models import host_step
@@ -109,7 +108,7 @@ def _parted(
         else:
             inside.append(eqn)
     fixed, moving = [*const_vars, *once], [*carry_vars, *x_vars, *ahead]
-    core, used = partial_eval.dce_jaxpr(
+    core, used = compat.dce(
         jaxprs.subjaxpr(jaxpr, [*fixed, *moving], jaxpr.outvars, inside).jaxpr,
         [True] * len(jaxpr.outvars),
         [False] * len(fixed) + [True] * len(moving),

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import jaxpr_as_fun
 
 from recurrax.layers.carried import carrying
 from recurrax.layers.rnn import RNN
+from recurrax.loop.compat import jaxpr_as_fun
 from recurrax.loop.native.unsupported import Unsupported
 from recurrax.models import host_step
 from recurrax.variable import StatelessScope

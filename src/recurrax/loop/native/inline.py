@@ -4,22 +4,11 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
 
+from recurrax.loop import compat
+from recurrax.loop.compat import ClosedJaxpr, Literal
 from recurrax.loop.native.unsupported import Unsupported
 
-_CALLS = {
-    "jit",
-    "pjit",
-    "closed_call",
-    "core_call",
-    "custom_jvp_call",
-    "custom_vjp_call",
-    "custom_vjp_call_jaxpr",
-    "checkpoint",
-    "remat",
-    "remat2",
-}
 _LARGEST = 1 << 14
 
 
@@ -94,7 +83,7 @@ def _walk(jaxpr, consts, arguments, equations: list[Equation]) -> list[Atom]:
 
     for eqn in jaxpr.eqns:
         inputs = tuple(atom(x) for x in eqn.invars)
-        inner = _callee(eqn)
+        inner = compat.called_program(eqn)
         if inner is not None:
             results = _walk(inner.jaxpr, inner.consts, inputs, equations)
         else:
@@ -103,15 +92,3 @@ def _walk(jaxpr, consts, arguments, equations: list[Equation]) -> list[Atom]:
             equations.append(Equation(name, params, inputs, tuple(results)))
         names.update(zip(eqn.outvars, results, strict=True))
     return [atom(x) for x in jaxpr.outvars]
-
-
-def _callee(eqn) -> ClosedJaxpr | None:
-    if eqn.primitive.name not in _CALLS:
-        return None
-    for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        inner = eqn.params.get(key)
-        if isinstance(inner, ClosedJaxpr):
-            return inner
-        if inner is not None:
-            return ClosedJaxpr(inner, ())
-    return None

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.extend.core import ClosedJaxpr, JaxprEqn, jaxpr_as_fun
 
 from recurrax.loop import jaxprs
 from recurrax.loop.body import Body
+from recurrax.loop.compat import ClosedJaxpr, JaxprEqn, jaxpr_as_fun
 from recurrax.loop.native.unsupported import Unsupported
 
 _LARGEST = 64

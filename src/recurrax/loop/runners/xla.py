@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.extend.core import Jaxpr, JaxprEqn, Var, jaxpr_as_fun
 
 from recurrax.loop import jaxprs
 from recurrax.loop.body import Body
+from recurrax.loop.compat import Jaxpr, JaxprEqn, Var, jaxpr_as_fun
 
 _CUTS = {"slice", "split"}
 
@@ -135,7 +135,7 @@ def _with_turned_weights(body: Body, consts: Sequence[Array]) -> Callable[[Seque
         return [eqn.primitive.bind(operands[0], turned[eqn.invars[1]], **params)]
 
     def step(arguments):
-        return jaxprs.called(body.jaxpr, [*consts, *arguments], rule, inline={})
+        return jaxprs.called(body.jaxpr, [*consts, *arguments], rule, inline=())
 
     return step
 

@@ -5,10 +5,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax.core import ShapedArray
-from jax.extend.core import Primitive
 
 from recurrax import activations
 from recurrax.layers import GRU, LSTM, RNN, SimpleRNN
+from recurrax.loop.compat import Primitive
 from recurrax.saving.onnx.graph import Graph
 from recurrax.saving.onnx.primitives import rule
 

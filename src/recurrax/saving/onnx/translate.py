@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
 
+from recurrax.loop import compat
+from recurrax.loop.compat import ClosedJaxpr, Literal
 from recurrax.saving.onnx import contractions, recurrent  # noqa: F401 (they enter their rules)
 from recurrax.saving.onnx.graph import Graph
 from recurrax.saving.onnx.primitives import RULES, rule
@@ -48,13 +49,10 @@ def translate(graph: Graph, closed: ClosedJaxpr, names: Sequence[str]) -> list[s
     return [name_of(atom) for atom in jaxpr.outvars]
 
 
-@rule("jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "remat2")
-@rule("checkpoint", "custom_vjp_call_jaxpr")
+@rule(*compat.CALLS, *compat.DERIVATIVE_CALLS)
 def _inlined(graph: Graph, equation: Any, names: list[str]) -> list[str]:
-    params = equation.params
-    inner = next(params[k] for k in ("jaxpr", "call_jaxpr", "fun_jaxpr") if k in params)
-    if not isinstance(inner, ClosedJaxpr):
-        inner = ClosedJaxpr(inner, ())
+    inner = compat.called_program(equation)
+    assert inner is not None
     return translate(graph, inner, names)
 
 

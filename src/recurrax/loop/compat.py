@@ -1,0 +1,228 @@
+"""Every use of what JAX does not promise to keep, and what each use relies on.
+
+Nothing else here imports `jax.extend`, `jax.interpreters`, `jax.experimental` or `jax._src`, or
+reads a field that JAX may rename. Tested with JAX 0.10.2 to 0.12 (`pyproject.toml`); a newer JAX
+that lacks something is reported in one line when this module is imported.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+TESTED = "0.10.2 to 0.12"
+
+try:
+    # Programs as data. In JAX 0.10 a `ClosedJaxpr` holds a `Jaxpr` and its constants; since 0.11
+    # both names mean one class, whose `jaxpr` is itself.
+    from jax.extend.core import (
+        ClosedJaxpr,
+        Jaxpr,
+        JaxprEqn,
+        Literal,
+        Primitive,
+        Var,
+        get_opaque_trace_state,
+        jaxpr_as_fun,
+        jaxprs_in_params,
+    )
+    from jax.interpreters import ad as _ad
+    from jax.interpreters import batching as _batching
+    from jax.interpreters import mlir as _mlir
+    from jax.interpreters import partial_eval as _partial_eval
+
+    # What each rule below is entered in, looked for here so that a lack of it is said at once.
+    _JVPS, _TRANSPOSES = _ad.primitive_jvps, _ad.primitive_transposes
+    # Rules that are told about the axis. Public, but described nowhere.
+    _BATCHERS = _batching.fancy_primitive_batchers
+    Zero, UndefinedPrimal = _ad.Zero, _ad.UndefinedPrimal
+except (ImportError, AttributeError) as error:
+    raise ImportError(
+        f"recurrax is tested with JAX {TESTED}, and JAX {jax.__version__} lacks what it needs "
+        f"({error}): install a version within these bounds, or a newer recurrax."
+    ) from error
+
+__all__ = [
+    "ALL_CALLS",
+    "CALLS",
+    "DERIVATIVE_CALLS",
+    "TESTED",
+    "ClosedJaxpr",
+    "Jaxpr",
+    "JaxprEqn",
+    "Literal",
+    "Primitive",
+    "UndefinedPrimal",
+    "Var",
+    "Zero",
+    "get_opaque_trace_state",
+    "jaxpr_as_fun",
+    "jaxprs_in_params",
+]
+
+# Primitives that call a program, and the parameter that holds it. Those of versions that are no
+# longer served cost nothing; one that is missing here is an equation that no pass looks into.
+CALLS = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "core_call": "call_jaxpr",
+    "remat2": "jaxpr",
+    "checkpoint": "jaxpr",
+}
+DERIVATIVE_CALLS = {
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "custom_vjp_call_jaxpr": "fun_jaxpr",
+}
+ALL_CALLS = {**CALLS, **DERIVATIVE_CALLS}
+
+
+# ---- programs ----
+
+
+def is_program(value: Any) -> bool:
+    """Whether a parameter of an equation is a program."""
+    return isinstance(value, Jaxpr | ClosedJaxpr)
+
+
+def closed(program: Jaxpr | ClosedJaxpr) -> ClosedJaxpr:
+    """`program` with its constants: none where it is a bare `Jaxpr`."""
+    return program if isinstance(program, ClosedJaxpr) else ClosedJaxpr(program, [])
+
+
+def called_program(eqn: JaxprEqn) -> ClosedJaxpr | None:
+    """The program that `eqn` calls, custom derivatives too; None where it is no call."""
+    parameter = ALL_CALLS.get(eqn.primitive.name)
+    return None if parameter is None else closed(eqn.params[parameter])
+
+
+def replaced(jaxpr: Jaxpr, **parts: Any) -> Jaxpr:
+    """`jaxpr` with other variables or equations, and the names of its arguments left open.
+
+    Relies on `Jaxpr.replace` and on `DebugInfo.with_unknown_names`.
+    """
+    return jaxpr.replace(**parts, debug_info=jaxpr.debug_info.with_unknown_names())
+
+
+def dce(
+    jaxpr: Jaxpr, outputs: Sequence[bool], inputs: bool | Sequence[bool]
+) -> tuple[Jaxpr, list[bool]]:
+    """`jaxpr` without the equations that the `outputs` do not need, and which inputs it still uses.
+
+    Inputs marked in `inputs` stay. Relies on `partial_eval.dce_jaxpr`.
+    """
+    return _partial_eval.dce_jaxpr(jaxpr, list(outputs), inputs)
+
+
+def custom_jvp_rule(eqn: JaxprEqn) -> tuple[Any, Callable[[], tuple[Any, Any, Any]]]:
+    """What tells the rule of a `custom_jvp_call` from others, and what traces it.
+
+    Relies on its parameter `jvp_jaxpr_fun`, whose `call_wrapped` takes a flag for each argument
+    (whether its tangent is zero) and returns a program, its constants, and which results are zero.
+    """
+    rule = eqn.params["jvp_jaxpr_fun"]
+    flags = [False] * len(eqn.invars)
+    return rule.debug_info.func_src_info, lambda: rule.call_wrapped(*flags)
+
+
+def parameters(eqn: JaxprEqn) -> dict[str, Any]:
+    """The parameters of `eqn` that two traces of one function have in common."""
+    return {name: value for name, value in eqn.params.items() if name != "jvp_jaxpr_fun"}
+
+
+def is_debug(effect: Any) -> bool:
+    """Whether an effect is that of `jax.debug.print` and its like, which may be left out.
+
+    Relies on the names of their types (`DebugEffect`, `OrderedDebugEffect`), which are private.
+    """
+    return "Debug" in type(effect).__name__
+
+
+def varying_axes(aval: Any) -> frozenset[str]:
+    """The mesh axes along which values of this type may differ (inside `jax.shard_map`).
+
+    Relies on `ShapedArray.manual_axis_type.varying`.
+    """
+    return frozenset(aval.manual_axis_type.varying)
+
+
+def varying_as(aval: Any, other: Any) -> Any:
+    """`aval`, differing along the mesh axes of `other`."""
+    return aval.update(manual_axis_type=other.manual_axis_type)
+
+
+# ---- rules of primitives ----
+
+
+def is_zero(tangent: Any) -> bool:
+    """Whether a tangent or a cotangent is known to be zero."""
+    return type(tangent) is Zero
+
+
+instantiate_zeros = _ad.instantiate_zeros
+is_undefined_primal = _ad.is_undefined_primal
+define_bilinear = _ad.defbilinear
+
+
+def define_jvp(primitive: Primitive, rule: Callable[..., Any]) -> None:
+    """`rule(primals, tangents, **params)` is the derivative; tangents may be `Zero`."""
+    _JVPS[primitive] = rule
+
+
+def jvp_of(primitive: Primitive) -> Callable[..., Any]:
+    """The derivative that `primitive` has."""
+    return _JVPS[primitive]
+
+
+def define_transpose(primitive: Primitive, rule: Callable[..., Any]) -> None:
+    """`rule(cotangents, *args, **params)`; linear arguments are `UndefinedPrimal`."""
+    _TRANSPOSES[primitive] = rule
+
+
+def define_batching(primitive: Primitive, rule: Callable[..., Any]) -> None:
+    """`rule(axis, args, dims, **params)`, where `axis` has `size`, `name` and `spmd_name`."""
+    _BATCHERS[primitive] = rule
+
+
+# ---- lowering ----
+
+# JAX lowers equal equations once, as a function; that it need not is said in a way that may change.
+_LOWERS_APART = "cacheable" in inspect.signature(_mlir.register_lowering).parameters
+
+lower_fun = _mlir.lower_fun
+
+
+def register_lowering(
+    primitive: Primitive,
+    rule: Callable[..., Any],
+    *,
+    platform: str | None = None,
+    apart: bool = False,
+) -> None:
+    """`rule(context, *values, **params)` lowers `primitive`, for one `platform` or for all.
+
+    Each equation is lowered where it stands, not once for all that are alike, where `apart`.
+    """
+    how: dict[str, Any] = {"cacheable": False} if apart and _LOWERS_APART else {}
+    _mlir.register_lowering(primitive, rule, platform=platform, **how)
+
+
+def is_exported(context: Any) -> bool:
+    """Whether a program is lowered for `jax.export`, to run in another process.
+
+    Relies on `ModuleContext.lowering_parameters.for_export`.
+    """
+    return bool(context.module_context.lowering_parameters.for_export)
+
+
+def transposed_operand(value: Any) -> tuple[Any, list[int]] | None:
+    """What the MLIR `value` is a transpose of, and its permutation; None where it is none.
+
+    Relies on `owner` of a value, and on the name and the attribute of `stablehlo.transpose`.
+    """
+    operation = getattr(value, "owner", None)
+    if getattr(operation, "name", None) != "stablehlo.transpose":
+        return None
+    return operation.operands[0], list(operation.attributes["permutation"])
