@@ -5,6 +5,7 @@ import contextlib
 import importlib.metadata
 import platform
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -111,7 +112,7 @@ def info() -> None:
     from rich.table import Table
 
     from recurrax.loop.native import cache
-    from recurrax.loop.plan import RUNNERS
+    from recurrax.loop.plan import RUNNERS, native_unavailable
 
     table = Table.grid("", "", padding=(0, 2, 0, 0))
     packages = ("recurrax", "jax", "jaxlib", "numpy", "optax", "llvmlite", "h5py")
@@ -120,6 +121,9 @@ def info() -> None:
     table.add_row("python", f"{platform.python_version()} on {platform.platform(terse=True)}")
     table.add_row("devices", ", ".join(str(device) for device in jax.devices()))
     table.add_row("runners", ", ".join(RUNNERS))
+    with warnings.catch_warnings(action="ignore"):  # the table says it
+        missing = native_unavailable()
+    table.add_row("native", "ready" if missing is None else f"not served: {missing}")
     folder = cache.directory()
     sizes = [] if folder is None else [status.st_size for _, status in cache.files(folder)]
     kept = f"{folder}: {len(sizes)} compiled loops, {sum(sizes) / 2**20:.1f} MiB"

@@ -6,7 +6,7 @@ that lacks something is reported in one line when this module is imported.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -98,6 +98,18 @@ def called_program(eqn: JaxprEqn) -> ClosedJaxpr | None:
     return None if parameter is None else closed(eqn.params[parameter])
 
 
+def scan_counts(scan: Mapping[str, Any]) -> tuple[int, int]:
+    """How many consts and how many carries a `scan` with these parameters has.
+
+    JAX 0.10 says it in `num_consts` and `num_carry`; later versions have a tree `ft_in` of three
+    parts, of which only the lengths are read here.
+    """
+    if "ft_in" not in scan:
+        return scan["num_consts"], scan["num_carry"]
+    consts, carry, _ = scan["ft_in"].unpack()
+    return len(consts), len(carry)
+
+
 def replaced(jaxpr: Jaxpr, **parts: Any) -> Jaxpr:
     """`jaxpr` with other variables or equations, and the names of its arguments left open.
 
@@ -182,8 +194,18 @@ def define_transpose(primitive: Primitive, rule: Callable[..., Any]) -> None:
 
 
 def define_batching(primitive: Primitive, rule: Callable[..., Any]) -> None:
-    """`rule(axis, args, dims, **params)`, where `axis` has `size`, `name` and `spmd_name`."""
-    _BATCHERS[primitive] = rule
+    """`rule(axis, args, dims, **params)`, where `axis` has `size`, `name` and `spmd_name`.
+
+    It is asked only where something is batched: `dims` holds None for what is not.
+    """
+
+    def batch(axis: Any, args: Sequence[Any], dims: Sequence[Any], **params: Any) -> Any:
+        if any(d is not None for d in dims):
+            return rule(axis, args, dims, **params)
+        outputs = primitive.bind(*args, **params)
+        return outputs, [None] * len(outputs) if primitive.multiple_results else None
+
+    _BATCHERS[primitive] = batch
 
 
 # ---- lowering ----
@@ -222,7 +244,7 @@ def transposed_operand(value: Any) -> tuple[Any, list[int]] | None:
 
     Relies on `owner` of a value, and on the name and the attribute of `stablehlo.transpose`.
     """
-    operation = getattr(value, "owner", None)
+    operation: Any = getattr(value, "owner", None)
     if getattr(operation, "name", None) != "stablehlo.transpose":
         return None
     return operation.operands[0], list(operation.attributes["permutation"])

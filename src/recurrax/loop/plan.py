@@ -8,8 +8,8 @@ device is JAX's default backend at the time the loop is lowered. `RECURRAX_RUNNE
 import dataclasses
 import functools
 import importlib
-import logging
 import os
+import warnings
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -22,7 +22,6 @@ from recurrax.loop import heap, jaxprs
 from recurrax.loop.body import Body, Feed, Products
 from recurrax.loop.runners import xla
 
-log = logging.getLogger(__name__)
 RUNNERS = ("native", "xla", "lax")
 VARIABLE = "RECURRAX_RUNNER"
 _NOT_LAX = {"lax": "it runs only where it is asked for"}
@@ -57,9 +56,9 @@ def choose(body: Body, *, length: int, runner: str | None) -> Choice:
     """Choose a runner for `length` steps of `body`, which is `plain`."""
     if runner == "xla":
         return Choice("xla", {"native": 'runner="xla" was asked for', **_NOT_LAX})
-    module = _native()
-    if module is None:
-        refusal = "it cannot be imported (is llvmlite installed?)"
+    missing, module = native_unavailable(), _native()
+    if module is None or missing is not None:
+        refusal = missing
     elif jax.default_backend() != "cpu":
         refusal = f"it runs on the CPU, and the device is {jax.default_backend()}"
     elif length == 0:
@@ -210,9 +209,25 @@ def plain(body: Body) -> Body:
 
 @functools.cache
 def _native() -> ModuleType | None:
-    """The native runner, or None, said once in the log, where llvmlite is missing or broken."""
+    """The native runner, or None where llvmlite is missing or broken."""
     try:
         return importlib.import_module("recurrax.loop.runners.native")
-    except (ImportError, OSError) as error:
-        log.warning("loops run with XLA: the native runner cannot be imported: %s", error)
+    except (ImportError, OSError):
         return None
+
+
+@functools.cache
+def native_unavailable() -> str | None:
+    """Why no loop at all can run natively here, or None. A warning says it, once."""
+    module: Any = _native()
+    if module is None:
+        reason = "it cannot be imported (is llvmlite installed?)"
+    else:
+        reason = module.platform_refusal()
+    if reason is not None:
+        warnings.warn(
+            f"recurrax runs all loops with XLA, which is slower than its native runner: {reason}.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return reason

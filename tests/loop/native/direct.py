@@ -59,6 +59,18 @@ class _Request(ctypes.Structure):
     ]
 
 
+class _Error(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("message", ctypes.c_char_p),
+        ("code", ctypes.c_int),
+    ]
+
+
+_CREATE = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.POINTER(_Error))
+
+
 @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.POINTER(_Request))
 def _run_at_once(request):
     """A pool of threads that is never late: the helper is done before the caller begins."""
@@ -80,20 +92,33 @@ def _buffers(addresses, shapes, keep):
     return _Buffers(40, None, len(made), None, pointers)
 
 
-def call(engine, inputs, outputs):
-    """Call a linked handler on `(address, shape)` of each input and output."""
+def call(engine, inputs, outputs, **sizes):
+    """Call a linked handler on `(address, shape)` of each input and output.
+
+    Returns the code of the error it made, or None. `sizes` are what structures claim to hold:
+    `frame`, `api`, `args`, `rets`.
+    """
     handler = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(
         engine.get_function_address("handler")
     )
     api = (ctypes.c_void_p * 32)()
+    made = []
+    create = _CREATE(lambda error: made.append(error.contents.code) or 1)
+    api[0] = sizes.get("api", ctypes.sizeof(api))
+    api[48 // 8] = ctypes.cast(create, ctypes.c_void_p)
     api[136 // 8] = ctypes.cast(POOL["schedule"], ctypes.c_void_p)
     keep = []
     frame = _Frame(
+        struct_size=sizes.get("frame", ctypes.sizeof(_Frame)),
         api=ctypes.addressof(api),
-        args=_buffers(*zip(*inputs, strict=True), keep) if inputs else _Buffers(),
-        rets=_buffers(*zip(*outputs, strict=True), keep) if outputs else _Buffers(),
+        args=_buffers(*zip(*inputs, strict=True), keep) if inputs else _Buffers(40),
+        rets=_buffers(*zip(*outputs, strict=True), keep) if outputs else _Buffers(40),
     )
-    assert handler(ctypes.addressof(frame)) is None
+    frame.args.struct_size = sizes.get("args", 40)
+    frame.rets.struct_size = sizes.get("rets", 40)
+    failed = handler(ctypes.addressof(frame)) is not None
+    assert failed == bool(made)
+    return made[0] if failed else None
 
 
 def compiled(step, *, reverse, length, threads, target, windows=None, company=None):
@@ -116,7 +141,8 @@ def call_here(code, inputs, outputs):
 
 def call_linked(engine, inputs, outputs):
     """The same of object code that is ready to run, and stays so."""
-    call(engine, *([(a.ctypes.data, a.shape) for a in arrays] for arrays in (inputs, outputs)))
+    pairs = ([(a.ctypes.data, a.shape) for a in arrays] for arrays in (inputs, outputs))
+    assert call(engine, *pairs) is None
 
 
 def helper(request):
@@ -130,7 +156,8 @@ def call_fenced(code, inputs, outputs, *, at_end=True):
     """The same, where nothing beside the arrays may be touched."""
     fenced = [[Fenced(a, at_end) for a in arrays] for arrays in (inputs, outputs)]
     pairs = zip(fenced, (inputs, outputs), strict=True)
-    call(link(code), *([(f.address, a.shape) for f, a in zip(*p, strict=True)] for p in pairs))
+    given = ([(f.address, a.shape) for f, a in zip(*p, strict=True)] for p in pairs)
+    assert call(link(code), *given) is None
     for array, memory in zip(outputs, fenced[1], strict=True):
         array[...] = memory.read()
 

@@ -71,10 +71,10 @@ int main(int count, char **paths) {
         held[k] = &made[k];
         if (k < counts[0]) must(fread(data, 1, told[k].bytes, in) == (size_t)told[k].bytes);
     }
-    void *api[32] = {0};
+    void *api[32] = {(void *)sizeof api};
     api[136 / 8] = (void *)schedule;
     struct frame frame = {
-        .api = api,
+        .size = sizeof frame, .api = api,
         .args = {sizeof(struct buffers), NULL, counts[0], NULL, held},
         .rets = {sizeof(struct buffers), NULL, counts[1], NULL, held + counts[0]},
     };

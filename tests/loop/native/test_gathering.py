@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from against_xla import body_of, draw
 
+from recurrax.loop import plan
 from recurrax.loop.native.unsupported import Unsupported
 from recurrax.loop.runners import native
 
@@ -44,18 +45,23 @@ def test_products_against_float64(rows, inputs, outputs):
     assert (far <= 5e-7 * (np.abs(a64) @ np.abs(w64))).all()
 
 
-def test_without_a_known_platform_xla_takes_over(monkeypatch, caplog):
-    """One line in the log says why; products and bodies are refused, nothing fails."""
-    native._platform_refusal.cache_clear()
+def test_without_a_known_platform_xla_takes_over(monkeypatch):
+    """One warning says why; products and bodies are refused, nothing fails."""
+    native.platform_refusal.cache_clear()
+    plan.native_unavailable.cache_clear()
 
     def unknown():
         raise Unsupported("an interface of version 9.9")
 
-    monkeypatch.setattr(native.ffi, "api_version", unknown)
+    monkeypatch.setattr(native.ffi, "check_version", unknown)
     a, d = draw(0, 20, 3), draw(1, 20, 4)
     np.testing.assert_allclose(native.gather(a, d, 0, 4), a.T @ d, atol=1e-5)
     np.testing.assert_allclose(native.product(a.T, d), a.T @ d, atol=1e-5)
     body = body_of(lambda c, s, x: ((s[0] * 2,), ()), (), (a,), ())
     assert native.refusal(body, [], [a], [], 3) == "an interface of version 9.9"
-    assert len(caplog.records) == 1 and "9.9" in caplog.text
-    native._platform_refusal.cache_clear()
+    with pytest.warns(RuntimeWarning, match="9.9") as said:
+        for _ in range(2):
+            assert plan.choose(body, length=3, runner=None).runner == "xla"
+    assert len(said) == 1
+    native.platform_refusal.cache_clear()
+    plan.native_unavailable.cache_clear()

@@ -51,7 +51,7 @@ def _compiler_version() -> str:
     digest = hashlib.sha256()
     for path in sorted(pathlib.Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
-    versions = (importlib.metadata.version("recurrax"), llvmlite.__version__, ffi.api_version())
+    versions = (importlib.metadata.version("recurrax"), llvmlite.__version__)
     digest.update(repr(versions).encode())
     return digest.hexdigest()
 

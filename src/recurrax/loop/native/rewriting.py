@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from recurrax.loop import jaxprs
+from recurrax.loop import compat, jaxprs
 from recurrax.loop.body import Body
 from recurrax.loop.compat import ClosedJaxpr, JaxprEqn, jaxpr_as_fun
 from recurrax.loop.native.unsupported import Unsupported
@@ -228,12 +228,11 @@ def _scan(
     *operands: Any,
     jaxpr: ClosedJaxpr,
     length: int,
-    num_consts: int,
-    num_carry: int,
     reverse: bool,
-    **_: Any,
+    **params: Any,
 ) -> list[Any]:
     """The steps of a loop inside the step, laid out."""
+    num_consts, num_carry = compat.scan_counts(params)
     _few(length * len(jaxpr.jaxpr.eqns) // 8, "its operations, in eights, are")
     n = num_consts + num_carry
     carry, ys = list(operands[num_consts:n]), []

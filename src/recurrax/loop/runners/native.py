@@ -1,7 +1,6 @@
 """The native runner: the whole loop as one kernel on the CPU, compiled to machine code."""
 
 import functools
-import logging
 import math
 import weakref
 from collections.abc import Sequence
@@ -37,7 +36,6 @@ from recurrax.loop.runners import swapping, xla
 from recurrax.loop.runners.accompanied import KINDS, accompanied, weight_of
 from recurrax.loop.runners.swapping import rows_of
 
-log = logging.getLogger(__name__)
 # Floating point operations of a product that pay for waking another thread.
 _WORTH_SHARING = 20e6
 
@@ -233,19 +231,18 @@ def overwritten(body: Body, step: Step, target: Target) -> dict[int, int]:
 
 
 @functools.cache
-def _platform_refusal() -> str | None:
-    """Why no kernel at all can run here, said once in the log, or None."""
+def platform_refusal() -> str | None:
+    """Why no kernel at all can run here, or None."""
     try:
-        ffi.api_version()
+        ffi.check_version()
         host()
     except Unsupported as error:
-        log.warning("loops run with XLA: %s", error)
         return str(error)
     return None
 
 
 def _ready() -> None:
-    refused = _platform_refusal()
+    refused = platform_refusal()
     if refused is not None:
         raise Unsupported(refused)
 
@@ -340,7 +337,7 @@ def add_up(index: Array, dz: Array, *, count: int) -> Array:
 def _serves(a: Any, b: Any) -> bool:
     """Whether a product of these goes through a kernel of our own."""
     known = a.dtype.name in KINDS and a.dtype == b.dtype and 0 not in (*a.shape, *b.shape)
-    return known and _platform_refusal() is None
+    return known and platform_refusal() is None
 
 
 def _call_product(build, problem, shape, *arrays: Array) -> Array:

@@ -60,7 +60,7 @@ def _inlined(graph: Graph, equation: Any, names: list[str]) -> list[str]:
 def _scan(graph: Graph, equation: Any, names: list[str]) -> list[str]:
     p = equation.params
     inner: ClosedJaxpr = p["jaxpr"]
-    consts, carries = p["num_consts"], p["num_carry"]
+    consts, carries = compat.scan_counts(p)
     steps = len(names) - consts - carries
     if not steps:
         raise NotImplementedError("a loop over nothing but a number of steps")
