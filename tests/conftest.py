@@ -28,6 +28,8 @@ def _are_known(flags):
 
 
 os.environ["KERAS_BACKEND"] = "jax"
+# A pass that fails is a failure, not a reason to run the loop some other way.
+os.environ["RECURRAX_STRICT"] = "1"
 _flags = os.environ.get("XLA_FLAGS", "")
 if _LITTLE_EFFORT not in _flags and _are_known(_LITTLE_EFFORT):
     os.environ["XLA_FLAGS"] = f"{_LITTLE_EFFORT} {_flags}"

@@ -18,6 +18,7 @@ from recurrax.loop import backward, compat, custom, fed, jaxprs
 from recurrax.loop.backward import Backward, Joint
 from recurrax.loop.body import Body
 from recurrax.loop.compat import ClosedJaxpr, Literal, Primitive, Var
+from recurrax.loop.fallback import stated
 from recurrax.loop.fed import Fed, fed_loop_p
 from recurrax.loop.finishing import (
     Feeding,
@@ -245,7 +246,7 @@ def _split(values: Sequence[Any], sizes: Sequence[int]) -> tuple[Any, Any, Any]:
 
 
 def _no_forward_mode(*_, **__):
-    raise TypeError(NO_FORWARD_MODE)
+    raise stated(TypeError(NO_FORWARD_MODE))
 
 
 tangent_p.def_abstract_eval(_tangent_avals)

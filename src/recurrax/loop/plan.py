@@ -20,6 +20,7 @@ from jax import Array
 
 from recurrax.loop import heap, jaxprs
 from recurrax.loop.body import Body, Feed, Products
+from recurrax.loop.fallback import stated
 from recurrax.loop.runners import xla
 
 RUNNERS = ("native", "xla", "lax")
@@ -156,10 +157,12 @@ def run_accompanied(
 def check_possible(runner: str | None, refusal: str) -> None:
     """Raise ValueError if the caller forces the native runner, which refuses the loop."""
     if runner == "native":
-        raise ValueError(
-            'runner="native" was asked for, but the native runner cannot take this loop: '
-            f"{refusal}. Leave the choice to the plan (runner=None, and {VARIABLE} unset), which "
-            "takes another runner where native cannot."
+        raise stated(
+            ValueError(
+                'runner="native" was asked for, but the native runner cannot take this loop: '
+                f"{refusal}. Leave the choice to the plan (runner=None, and {VARIABLE} unset), "
+                "which takes another runner where native cannot."
+            )
         )
 
 

@@ -6,9 +6,11 @@ from typing import Any
 import jax
 from jax import export
 
-from recurrax.loop import batch_major, look_ups, plan, split, step
+from recurrax.loop import batch_major, fallback, look_ups, plan, split, step
 from recurrax.loop import gradient as _gradient  # noqa: F401 (gives the loop its derivative)
 from recurrax.loop import segments as _segments
+
+_WHAT = "compiling a loop"
 
 
 def scan(
@@ -60,15 +62,20 @@ def scan(
             segments=_segments.count(segments, length),
             reverse=reverse,
         )
-    traced = _traced(f, init, xs, length, runner)
-    if traced is not None:
+
+    def by_lax(init: Any = init) -> tuple[Any, Any]:
+        # lax.scan takes an open length from xs alone
+        known = None if length is not None and export.is_symbolic_dim(length) else length
+        return jax.lax.scan(f, init, xs, length=known, reverse=reverse, unroll=unroll)
+
+    def compiled() -> tuple[Any, Any]:
+        traced = step.trace(f, init, xs, length)
         if traced.must_stay_whole is None:
             return _run(traced, reverse=reverse, unroll=unroll, runner=runner)
         plan.check_possible(runner, traced.must_stay_whole)
-        init = jax.tree.unflatten(traced.carry_tree, traced.init)
-    if length is not None and export.is_symbolic_dim(length):
-        length = None  # which lax.scan takes from xs alone
-    return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
+        return by_lax(jax.tree.unflatten(traced.carry_tree, traced.init))
+
+    return by_lax() if _is_lax(runner) else fallback.guarded(compiled, by_lax, _WHAT)
 
 
 def scan_batch_major(
@@ -97,15 +104,24 @@ def scan_batch_major(
     runner = plan.asked_for(runner)
     _check_unroll(unroll)
     how = {"reverse": reverse, "unroll": unroll, "runner": runner}
-    by_time = jax.tree.map(batch_major.swapped, xs)
-    traced = _traced(f, init, by_time, None, runner) if segments is None else None
-    if traced is None or traced.must_stay_whole is not None:
-        carry, ys = scan(f, init, by_time, segments=segments, **how)
-    elif batch_major.suits(traced, jax.tree.leaves(xs), runner):
-        return _trees(traced, batch_major.run(traced, jax.tree.leaves(xs), **how))
-    else:
+
+    def by_time(runner: str | None = runner) -> tuple[Any, Any]:
+        turned = jax.tree.map(batch_major.swapped, xs)
+        carry, ys = scan(f, init, turned, segments=segments, **{**how, "runner": runner})
+        return carry, jax.tree.map(batch_major.swapped, ys)
+
+    def compiled() -> tuple[Any, Any]:
+        traced = step.trace(f, init, jax.tree.map(batch_major.swapped, xs), None)
+        if traced.must_stay_whole is not None:
+            return by_time()
+        if batch_major.suits(traced, jax.tree.leaves(xs), runner):
+            return _trees(traced, batch_major.run(traced, jax.tree.leaves(xs), **how))
         carry, ys = _run(traced, batch_major=True, **how)
-    return carry, jax.tree.map(batch_major.swapped, ys)
+        return carry, jax.tree.map(batch_major.swapped, ys)
+
+    if segments is not None or _is_lax(runner):
+        return by_time()
+    return fallback.guarded(compiled, lambda: by_time("lax"), _WHAT)
 
 
 def _check_unroll(unroll: Any) -> None:
@@ -113,11 +129,9 @@ def _check_unroll(unroll: Any) -> None:
         raise ValueError(f"scan expects unroll to be a bool or an int from 0 on, got {unroll!r}.")
 
 
-def _traced(f: Any, init: Any, xs: Any, length: Any, runner: str | None) -> step.Step | None:
-    """The step, or None where `lax.scan` is asked for."""
-    if runner == "lax" or getattr(jax.config, "jax_disable_jit"):  # noqa: B009
-        return None
-    return step.trace(f, init, xs, length)
+def _is_lax(runner: str | None) -> bool:
+    """Whether `jax.lax.scan` is asked for."""
+    return runner == "lax" or bool(getattr(jax.config, "jax_disable_jit"))  # noqa: B009
 
 
 def _run(traced: step.Step, **how: Any) -> tuple[Any, Any]:

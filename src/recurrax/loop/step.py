@@ -14,6 +14,7 @@ from jax.tree_util import keystr
 from recurrax.loop import compat, jaxprs
 from recurrax.loop.body import Body
 from recurrax.loop.compat import ClosedJaxpr
+from recurrax.loop.fallback import stated
 from recurrax.loop.turned import turned
 
 # What Python has of each kind of number, without the width that an array has.
@@ -70,7 +71,7 @@ def trace(f: Callable[[Any, Any], Any], init: Any, xs: Any, length: int | None) 
         ValueError: the leading axes of `xs` and `length` do not agree.
     """
     if not callable(f):
-        raise TypeError(f"scan expects a function f(carry, x) -> (carry, y), got {f!r}.")
+        raise stated(TypeError(f"scan expects a function f(carry, x) -> (carry, y), got {f!r}."))
     flat_xs, x_tree = jax.tree.flatten(xs)
     length = length_of(flat_xs, length)
     flat_init, carry_tree = jax.tree.flatten(init)
@@ -80,11 +81,18 @@ def trace(f: Callable[[Any, Any], Any], init: Any, xs: Any, length: int | None) 
 
     def flat_step(*args):
         n = len(flat_init)
-        out = f(jax.tree.unflatten(carry_tree, args[:n]), jax.tree.unflatten(x_tree, args[n:]))
+        given = jax.tree.unflatten(carry_tree, args[:n]), jax.tree.unflatten(x_tree, args[n:])
+        try:
+            out = f(*given)
+        except Exception as error:
+            stated(error)
+            raise
         if not isinstance(out, (tuple, list)) or len(out) != 2:
-            raise TypeError(
-                "scan expects f(carry, x) to return a pair (carry, y), but it returned "
-                f"{_describe(out)}; write `return carry, None` for a step without an output."
+            raise stated(
+                TypeError(
+                    "scan expects f(carry, x) to return a pair (carry, y), but it returned "
+                    f"{_describe(out)}; write `return carry, None` for a step without an output."
+                )
             )
         carry, carry_out_tree = jax.tree.flatten(out[0])
         y, y_tree = jax.tree.flatten(out[1])
@@ -136,35 +144,45 @@ def length_of(xs: list[Any], length: int | None) -> int:
     """
     for x in xs:
         if not jnp.shape(x):
-            raise ValueError(
-                f"scan runs over the leading axis of xs, but xs holds {x!r}, which has none; "
-                "close over it in f instead."
+            raise stated(
+                ValueError(
+                    f"scan runs over the leading axis of xs, but xs holds {x!r}, which has none; "
+                    "close over it in f instead."
+                )
             )
     lengths = [x.shape[0] for x in xs]
     if length is not None:
         try:
             length = operator.index(length)
         except TypeError as error:
-            raise TypeError(
-                f"scan expects `length` to be an int known before the loop is compiled, "
-                f"got {length!r}."
+            raise stated(
+                TypeError(
+                    f"scan expects `length` to be an int known before the loop is compiled, "
+                    f"got {length!r}."
+                )
             ) from error
         if length < 0:
-            raise ValueError(f"scan expects a `length` of at least 0, got {length}.")
+            raise stated(ValueError(f"scan expects a `length` of at least 0, got {length}."))
         if any(n != length for n in lengths):
-            raise ValueError(
-                f"scan got length={length}, but the leading axes of xs have sizes {lengths}; "
-                "leave `length` out, or cut xs to it."
+            raise stated(
+                ValueError(
+                    f"scan got length={length}, but the leading axes of xs have sizes {lengths}; "
+                    "leave `length` out, or cut xs to it."
+                )
             )
         return length
     if not lengths:
-        raise ValueError(
-            "scan got no arrays in xs and no `length`; pass the number of steps as length=."
+        raise stated(
+            ValueError(
+                "scan got no arrays in xs and no `length`; pass the number of steps as length=."
+            )
         )
     if len(set(lengths)) > 1:
-        raise ValueError(
-            f"scan expects one leading axis size for all of xs, got {lengths}; "
-            "time is the first axis of each array."
+        raise stated(
+            ValueError(
+                f"scan expects one leading axis size for all of xs, got {lengths}; "
+                "time is the first axis of each array."
+            )
         )
     return lengths[0]
 
@@ -216,12 +234,14 @@ def _describe(tree: Any) -> str:
 
 
 def _raise_structure(f: Callable, expected: Any, got: Any) -> None:
-    raise TypeError(
-        "scan expects the carry that f returns to have the structure of `init`:\n"
-        f"  init:          {_structure(expected)}\n"
-        f"  f's new carry: {_structure(got)}\n"
-        f"Return a carry built like `{_carry_name(f)}`, the first argument of f "
-        "(same nesting, same keys, as many leaves), or change `init` to match."
+    raise stated(
+        TypeError(
+            "scan expects the carry that f returns to have the structure of `init`:\n"
+            f"  init:          {_structure(expected)}\n"
+            f"  f's new carry: {_structure(got)}\n"
+            f"Return a carry built like `{_carry_name(f)}`, the first argument of f "
+            "(same nesting, same keys, as many leaves), or change `init` to match."
+        )
     )
 
 
@@ -247,7 +267,9 @@ def _check_types(f: Callable, tree: Any, carry_in: list[Any], carry_out: list[An
             continue
         lines.append(f"  {name}: {a.str_short()} in, {b.str_short()} out; {mend}")
     if lines:
-        raise TypeError(
-            "scan expects f to return a carry with the shapes and dtypes of `init`, but they "
-            "differ:\n" + "\n".join(lines)
+        raise stated(
+            TypeError(
+                "scan expects f to return a carry with the shapes and dtypes of `init`, but they "
+                "differ:\n" + "\n".join(lines)
+            )
         )
