@@ -12,9 +12,8 @@ import numpy as np
 import scipy.special
 from jax.extend.core import ClosedJaxpr, Literal
 
-from recurrax.loop import jaxprs, together
+from recurrax.loop import compat, jaxprs, together
 
-_CALLS = {"jit": "jaxpr", "custom_jvp_call": "call_jaxpr", "remat2": "jaxpr"}
 _LOOPS = ("scan", "loop")
 _KNOWN = ("bool", "int32", "int64", "uint32", "float32", "float64")
 
@@ -57,8 +56,9 @@ def _evaluate(closed, args, loops):
     for eqn in jaxpr.eqns:
         name, params, operands = eqn.primitive.name, eqn.params, [read(a) for a in eqn.invars]
         parts = together.parts(eqn)
-        if name in _CALLS:
-            outputs = _evaluate(params[_CALLS[name]], operands, loops)
+        called = compat.called_program(eqn)
+        if called is not None:
+            outputs = _evaluate(called, operands, loops)
         elif parts is not None:
             outputs = loops.at_once(eqn, operands) if hasattr(loops, "at_once") else None
             outputs = _evaluate(parts, operands, loops) if outputs is None else outputs
@@ -84,7 +84,8 @@ def _is_strange(x):
     return x.dtype not in _KNOWN
 
 
-def _loop(args, loops, *, jaxpr, num_consts, num_carry, length, reverse, **_):
+def _loop(args, loops, *, jaxpr, length, reverse, **params):
+    num_consts, num_carry = compat.scan_counts(params)
     n = num_consts + num_carry
     carry, ys = list(args[num_consts:n]), [[]] * length
     for t in reversed(range(length)) if reverse else range(length):

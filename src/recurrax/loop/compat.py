@@ -5,11 +5,15 @@ reads a field that JAX may rename. Tested with JAX 0.10.2 to 0.12 (`pyproject.to
 that lacks something is reported in one line when this module is imported.
 """
 
+import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax import lax
 
 TESTED = "0.10.2 to 0.12"
 
@@ -47,6 +51,8 @@ __all__ = [
     "ALL_CALLS",
     "CALLS",
     "DERIVATIVE_CALLS",
+    "NEWER",
+    "PLAIN_CALLS",
     "TESTED",
     "ClosedJaxpr",
     "Jaxpr",
@@ -76,7 +82,24 @@ DERIVATIVE_CALLS = {
     "custom_vjp_call": "call_jaxpr",
     "custom_vjp_call_jaxpr": "fun_jaxpr",
 }
-ALL_CALLS = {**CALLS, **DERIVATIVE_CALLS}
+
+
+def _polynomial(x: Any, *coefficients: Any, **_: Any) -> Any:
+    """By Horner's rule; the first coefficient is the constant one."""
+    found = jnp.broadcast_to(coefficients[-1], jnp.shape(x))
+    for c in coefficients[-2::-1]:
+        found = found * x + c
+    return found
+
+
+# Primitives that are newer than the oldest JAX served, in its words: they are opened like calls.
+NEWER: dict[str, Callable[..., Any]] = {
+    "log2": lambda x, **_: lax.log(x) * (1 / math.log(2)),
+    "one_minus_square": lambda x: 1 - x * x,
+    "polynomial": _polynomial,
+}
+PLAIN_CALLS = frozenset((*CALLS, *NEWER))
+ALL_CALLS = PLAIN_CALLS | frozenset(DERIVATIVE_CALLS)
 
 
 # ---- programs ----
@@ -93,9 +116,17 @@ def closed(program: Jaxpr | ClosedJaxpr) -> ClosedJaxpr:
 
 
 def called_program(eqn: JaxprEqn) -> ClosedJaxpr | None:
-    """The program that `eqn` calls, custom derivatives too; None where it is no call."""
-    parameter = ALL_CALLS.get(eqn.primitive.name)
+    """The program that `eqn` calls or is short for; None where it is neither."""
+    name = eqn.primitive.name
+    if name in NEWER:
+        return _in_older_words(name, tuple(eqn.params.items()), *(v.aval for v in eqn.invars))
+    parameter = CALLS.get(name) or DERIVATIVE_CALLS.get(name)
     return None if parameter is None else closed(eqn.params[parameter])
+
+
+@functools.lru_cache(maxsize=256)
+def _in_older_words(name: str, params: tuple[tuple[str, Any], ...], *avals: Any) -> ClosedJaxpr:
+    return jax.make_jaxpr(functools.partial(NEWER[name], **dict(params)))(*avals)
 
 
 def scan_counts(scan: Mapping[str, Any]) -> tuple[int, int]:

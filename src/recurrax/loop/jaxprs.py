@@ -68,7 +68,7 @@ def evaluate(
     jaxpr: Jaxpr,
     env: dict[Var, Any],
     rule: Rule | None = None,
-    inline: Container[str] = compat.CALLS,
+    inline: Container[str] = compat.PLAIN_CALLS,
 ) -> list[Any]:
     """Run `jaxpr` in `env`, calls named in `inline` opened up.
 
@@ -91,7 +91,7 @@ def called(
     closed: ClosedJaxpr,
     args: Sequence[Any],
     rule: Rule | None = None,
-    inline: Container[str] = compat.CALLS,
+    inline: Container[str] = compat.PLAIN_CALLS,
 ) -> list[Any]:
     """The outputs of `closed` for `args`, run as `evaluate` does."""
     env = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
@@ -105,7 +105,7 @@ def inlined(closed: ClosedJaxpr, *, derivatives: bool = False) -> ClosedJaxpr:
     A custom derivative must stay as long as the program may be differentiated; a runner never
     does that, and sees plain equations only.
     """
-    inline = compat.ALL_CALLS if derivatives else compat.CALLS
+    inline = compat.ALL_CALLS if derivatives else compat.PLAIN_CALLS
     if not any(eqn.primitive.name in inline for eqn in closed.jaxpr.eqns):
         return closed
 

@@ -49,7 +49,7 @@ def translate(graph: Graph, closed: ClosedJaxpr, names: Sequence[str]) -> list[s
     return [name_of(atom) for atom in jaxpr.outvars]
 
 
-@rule(*compat.CALLS, *compat.DERIVATIVE_CALLS)
+@rule(*compat.ALL_CALLS)
 def _inlined(graph: Graph, equation: Any, names: list[str]) -> list[str]:
     inner = compat.called_program(equation)
     assert inner is not None
