@@ -1,6 +1,8 @@
 """Configurations of layers that define no `get_config`: what their `__init__` was called with."""
 
+import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from recurrax.registry import serialize
@@ -14,9 +16,15 @@ def argument_names(cls: type) -> list[str]:
     names = list(getattr(cls, "__signature__", inspect.Signature()).parameters)
     for base in cls.__mro__:
         if "__init__" in base.__dict__:
-            parameters = inspect.signature(base.__init__).parameters.values()
-            names += [p.name for p in parameters if p.kind not in _VARIADIC and p.name != "self"]
+            names += _named(base.__init__)
     return names
+
+
+@functools.lru_cache(maxsize=256)
+def _named(init: Callable[..., Any]) -> list[str]:
+    """Names of what an `__init__` takes; making a layer asks for them, and they take long."""
+    parameters = inspect.signature(init).parameters.values()
+    return [p.name for p in parameters if p.kind not in _VARIADIC and p.name != "self"]
 
 
 def missing_arguments(layer: Any) -> dict[str, Any]:
