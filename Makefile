@@ -1,23 +1,35 @@
 PYTHON ?= python3
 VENV ?= .venv
+# The JAX to test with, as 0.10.2, and the tests to run: the newest that there is, and all.
+JAX ?=
+TESTS ?=
 BIN := $(VENV)/bin
+STAMP := $(VENV)/.test$(JAX)
 
-.PHONY: demo test test-browser test-emulated docs
+.PHONY: demo test environment checks types suite test-browser test-emulated docs
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/digits.py
 
-test: $(VENV)/.test
+test: checks types suite
+
+environment: $(STAMP)
+
+checks: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-browser: $(VENV)/.test
+types: $(STAMP)
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+suite: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
+
+test-browser: $(STAMP)
 	$(BIN)/python -m pytest -m browser tests/view
 
-test-emulated: $(VENV)/.test
+test-emulated: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m emulated
 
 docs: $(VENV)/.docs
@@ -33,8 +45,9 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[plot]' scikit-learn
 	touch $@
 
-$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+$(STAMP): pyproject.toml | $(VENV)/bin/python
+	rm -f $(VENV)/.test*
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]' $(JAX:%=jax==%)
 	touch $@ $(VENV)/.demo
 
 $(VENV)/.docs: pyproject.toml | $(VENV)/bin/python
