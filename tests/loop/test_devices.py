@@ -94,7 +94,7 @@ def test_two_devices():
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(map(str, folders)),
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2",
     }
     done = subprocess.run(program, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
