@@ -1,18 +1,22 @@
 """`Concatenate`: inputs one after the other along an axis."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
 
-from recurrax.layers.merge import Merge
+from recurrax.layers.merge import Merge, with_axes
 from recurrax.registry import serializable
 
 
 @serializable("keras.layers")
 class Concatenate(Merge):
     """Inputs one after the other along `axis`; all other sizes are equal.
+
+    Along time their masks come one after the other too; along features a step is masked if it is
+    so in all of them. An input without a mask counts as all real.
 
     Args:
         axis: the axis, not that of the batch.
@@ -55,18 +59,20 @@ class Concatenate(Merge):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         masks = list(mask or ())
-        if not any(m is not None for m in masks):
+        given = [m for m in masks if m is not None]
+        if not given:
             return None
+        rank = max(m.ndim for m in given)
         masks = [
-            jnp.ones(x.shape[:2], bool) if m is None else m
+            jnp.ones(x.shape[:rank], bool)
+            if m is None
+            else jnp.broadcast_to(with_axes(m, rank), x.shape[:rank])
             for x, m in zip(inputs, masks, strict=True)
         ]
-        if self.axis % inputs[0].ndim == 1:
-            return jnp.concatenate(masks, axis=1)
-        joint = masks[0]
-        for mask in masks[1:]:
-            joint = joint & mask
-        return joint
+        axis = self.axis % inputs[0].ndim
+        return (
+            jnp.concatenate(masks, axis) if axis < rank else functools.reduce(jnp.logical_or, masks)
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis}

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from recurrax.layers.layer import Layer
+from recurrax.layers.mask import get_mask
 from recurrax.layers.shapes import is_shape
 from recurrax.registry import serializable
 
@@ -17,6 +18,8 @@ class Merge(Layer):
 
     Shapes broadcast as in NumPy, but for inputs of fewer axes: they are taken to lack axes after
     the batch, as (batch, features) beside (batch, timesteps, features).
+
+    Where every input has a mask, a step of the result is masked if it is so in all of them.
 
     Raises:
         ValueError: no list of at least one input (two for most), or shapes that do not fit.
@@ -36,14 +39,17 @@ class Merge(Layer):
             )
         return [tuple(shape) for shape in shapes]
 
-    def merge(self, inputs: Sequence[Array]) -> Array:
-        raise NotImplementedError(f"{type(self).__name__} defines no merge(inputs).")
+    def merge(self, inputs: Sequence[Array], kept: Sequence[Array | None]) -> Array:
+        """The inputs as one; `kept` has the mask of each, with as many axes as the input."""
+        raise NotImplementedError(f"{type(self).__name__} defines no merge(inputs, kept).")
 
     def call(self, inputs: Any) -> Array:
         self._checked([x.shape for x in inputs])
         rank = max(x.ndim for x in inputs)
         padded = [x.reshape(x.shape[0], *(1,) * (rank - x.ndim), *x.shape[1:]) for x in inputs]
-        return self.merge(padded)
+        # The mask of an input of fewer axes is over other axes than those of the result.
+        masks = [get_mask(x) if x.ndim == rank else None for x in inputs]
+        return self.merge(padded, [None if m is None else with_axes(m, rank) for m in masks])
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         shapes = self._checked(input_shape)
@@ -55,7 +61,12 @@ class Merge(Layer):
         masks = [m for m in mask or () if m is not None]
         if not masks or len(masks) < len(inputs):
             return None
-        return functools.reduce(jnp.logical_and, masks)
+        return functools.reduce(jnp.logical_or, masks)
+
+
+def with_axes(mask: Any, rank: int) -> Array:
+    """The mask with axes of size 1 at its end, `rank` axes in all."""
+    return jnp.asarray(mask, bool).reshape(mask.shape + (1,) * (rank - mask.ndim))
 
 
 def _joint(sizes: Sequence[int | None], shapes: Any, layer: Layer) -> int | None:
@@ -74,40 +85,50 @@ def _joint(sizes: Sequence[int | None], shapes: Any, layer: Layer) -> int | None
 class Add(Merge):
     """The sum of the inputs."""
 
-    def merge(self, inputs: Sequence[Array]) -> Array:
+    def merge(self, inputs: Sequence[Array], kept: Sequence[Array | None]) -> Array:
         return functools.reduce(jnp.add, inputs)
 
 
 @serializable("keras.layers")
 class Multiply(Merge):
-    """The product of the inputs, element by element."""
+    """The product of the inputs, element by element; masked steps are left out of it.
 
-    def merge(self, inputs: Sequence[Array]) -> Array:
-        return functools.reduce(jnp.multiply, inputs)
+    Where every input has a mask, the product is 0 at steps that are masked in all of them.
+    """
+
+    def merge(self, inputs: Sequence[Array], kept: Sequence[Array | None]) -> Array:
+        factors = [
+            x if m is None else jnp.where(m, x, 1) for x, m in zip(inputs, kept, strict=True)
+        ]
+        product = functools.reduce(jnp.multiply, factors)
+        masks = [m for m in kept if m is not None]
+        if len(masks) < len(inputs):
+            return product
+        return jnp.where(functools.reduce(jnp.logical_or, masks), product, 0)
 
 
 @serializable("keras.layers")
 class Average(Merge):
     """The mean of the inputs, element by element."""
 
-    def merge(self, inputs: Sequence[Array]) -> Array:
+    def merge(self, inputs: Sequence[Array], kept: Sequence[Array | None]) -> Array:
         return functools.reduce(jnp.add, inputs) / len(inputs)
 
 
 @serializable("keras.layers")
 class Maximum(Merge):
-    """The greatest of the inputs, element by element."""
+    """The greatest of the inputs, element by element; masked steps do not count."""
 
-    def merge(self, inputs: Sequence[Array]) -> Array:
-        return functools.reduce(jnp.maximum, inputs)
+    def merge(self, inputs: Sequence[Array], kept: Sequence[Array | None]) -> Array:
+        return _extreme(jnp.maximum, inputs, kept)
 
 
 @serializable("keras.layers")
 class Minimum(Merge):
-    """The smallest of the inputs, element by element."""
+    """The smallest of the inputs, element by element; masked steps do not count."""
 
-    def merge(self, inputs: Sequence[Array]) -> Array:
-        return functools.reduce(jnp.minimum, inputs)
+    def merge(self, inputs: Sequence[Array], kept: Sequence[Array | None]) -> Array:
+        return _extreme(jnp.minimum, inputs, kept)
 
 
 @serializable("keras.layers")
@@ -121,8 +142,21 @@ class Subtract(Merge):
             raise ValueError(f"Subtract {self.name!r} expected two inputs, but got {len(shapes)}.")
         return super()._checked(shapes)
 
-    def merge(self, inputs: Sequence[Array]) -> Array:
+    def merge(self, inputs: Sequence[Array], kept: Sequence[Array | None]) -> Array:
         return inputs[0] - inputs[1]
+
+
+def _extreme(
+    choose: Callable[[Array, Array], Array], inputs: Sequence[Array], kept: Sequence[Array | None]
+) -> Array:
+    """`choose` of all inputs; a masked entry is that of its partner, as in Keras from the left."""
+    found, known = inputs[0], kept[0]
+    for x, mask in zip(inputs[1:], kept[1:], strict=True):
+        x = x if mask is None else jnp.where(mask, x, found)
+        found = found if known is None else jnp.where(known, found, x)
+        known = None if known is None or mask is None else known | mask
+        found = choose(found, x)
+    return found
 
 
 def _function(cls: type[Merge]) -> Callable[..., Any]:
