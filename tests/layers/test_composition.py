@@ -83,6 +83,50 @@ def test_a_backward_layer_of_its_own():
     assert twin.compute_output_shape((2, None, 5)) == (2, None, 5)
 
 
+@pytest.mark.parametrize("use_cudnn", [False, True, "auto"])
+def test_both_directions_and_their_files_keep_use_cudnn(use_cudnn):
+    layer = layers.Bidirectional(layers.LSTM(3, use_cudnn=use_cudnn))
+    again = layers.Bidirectional.from_config(layer.get_config())
+    for both in (layer, again):
+        assert both.forward_layer.use_cudnn == both.backward_layer.use_cudnn == use_cudnn
+    config = again.forward_layer.get_config()
+    assert real.layers.LSTM.from_config(config).use_cudnn == use_cudnn
+
+
+MIXED = {
+    "Bidirectional": lambda k, d: k.layers.Bidirectional(k.layers.LSTM(4), dtype=d),
+    "sequences": lambda k, d: k.layers.Bidirectional(
+        k.layers.GRU(4, return_sequences=True), merge_mode=None, dtype=d
+    ),
+    "float32 outside": lambda k, d: k.layers.Bidirectional(k.layers.GRU(4, dtype=d)),
+    "TimeDistributed": lambda k, d: k.layers.TimeDistributed(k.layers.Dense(4), dtype=d),
+    "Dense inside": lambda k, d: k.layers.TimeDistributed(k.layers.Dense(4, dtype=d)),
+    "RNN": lambda k, d: k.layers.RNN(k.layers.GRUCell(4), dtype=d),
+    "stacked": lambda k, d: k.layers.RNN([k.layers.LSTMCell(4), k.layers.GRUCell(3)], dtype=d),
+}
+
+
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", MIXED)
+def test_the_dtype_of_a_layer_around_layers_is_that_of_its_outputs(name, dtype):
+    ours, theirs = (MIXED[name](k, dtype) for k in (keras, real))
+    for layer in (ours, theirs):
+        layer.build(X.shape)
+    same_weights(ours, theirs)
+    mine, other = ours(X), theirs(X)
+    symbolic = ours(keras.Input((STEPS, FEATURES)))
+    dtypes = [[t.dtype for t in jax.tree.leaves(tree)] for tree in (mine, other, symbolic)]
+    assert dtypes[0] == dtypes[1] == dtypes[2]
+    assert_close(mine, other, rtol=0.03, atol=0.01)
+
+
+def test_each_cell_of_a_stack_has_a_dtype_of_its_own():
+    cells = [layers.LSTMCell(4, dtype="mixed_bfloat16"), layers.GRUCell(3)]
+    for dtype in ("float32", "mixed_float16"):
+        layer = layers.RNN(layers.StackedRNNCells(cells, dtype=dtype), dtype=dtype)
+        assert layer(X).dtype == layer(keras.Input((None, FEATURES))).dtype == layer.compute_dtype
+
+
 def test_the_two_directions_begin_with_weights_of_their_own():
     layer = layers.Bidirectional(layers.LSTM(3))
     layer(X)
@@ -158,7 +202,7 @@ def test_a_cell_of_nested_structures():
     np.testing.assert_allclose(s2, two[:, -1])
     inputs = keras.Input((None, 3)), keras.Input((None, 2, 4))
     model = keras.Model(inputs, layers.RNN(NestedCell(5, 2, 3))(inputs))
-    assert model.output_shape == [(None, 5), (None, 2, 3)]
+    assert model.output_shape == ((None, 5), (None, 2, 3))
     model.compile("sgd", "mse")
     model.fit([a, b], [draw((BATCH, 5)), draw((BATCH, 2, 3))], verbose=0)
 

@@ -76,6 +76,41 @@ def test_go_backwards_skips_padding():
     np.testing.assert_allclose(layer(X, mask=PADDED)[1], layer(X[1:2, :2])[0], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("functional", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **o: layers.GRU(4, go_backwards=True, **o),
+        lambda **o: layers.RNN([layers.LSTMCell(4), LeakyCell()], go_backwards=True, **o),
+        lambda **o: layers.Bidirectional(layers.GRU(4, **o)),
+        lambda **o: layers.Bidirectional(layers.GRU(4, go_backwards=True, **o)),
+        lambda **o: layers.Bidirectional(
+            layers.LSTM(4, go_backwards=True, **o), backward_layer=layers.GRU(2, **o)
+        ),
+        lambda **o: layers.Bidirectional(
+            layers.GRU(4, go_backwards=True, **o), merge_mode=None, name="both"
+        ),
+    ],
+)
+def test_the_mask_that_goes_on_stands_as_the_outputs(make, functional):
+    """Turned where they come reversed (in Keras it is not)."""
+    layer, after = make(return_sequences=True), layers.SimpleRNN(3)
+
+    def run(x):
+        outputs = layer(x)
+        last = outputs[-1] if isinstance(outputs, tuple) else outputs
+        return after(last)
+
+    masking = layers.Masking(9.0)
+    padded = np.where(HOLES[..., None], X, np.float32(9))
+    inputs = keras.Input((None, FEATURES))
+    model = keras.Model(inputs, run(masking(inputs)))
+    together = model(padded) if functional else run(masking(padded))
+    for sample, kept in enumerate(HOLES):
+        alone = run(X[sample : sample + 1, kept])
+        np.testing.assert_allclose(together[sample], alone[0], rtol=1e-5, atol=1e-6)
+
+
 def test_a_mask_travels_from_embedding_to_the_end():
     ids = np.where(PADDED, np.random.default_rng(0).integers(1, 9, (BATCH, STEPS)), 0)
     model = keras.Sequential(

@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
+from recurrax.layers import symbolic
 from recurrax.layers.cloning import twin
+from recurrax.layers.floating import cast_floating
+from recurrax.layers.graph import SymbolicTensor
 from recurrax.layers.layer import Layer
 from recurrax.layers.masked import one_mask
+from recurrax.layers.signature import signature_of
 from recurrax.registry import serializable
 
 MERGES: dict[Any, Any] = {
@@ -126,10 +131,12 @@ class Bidirectional(Layer):
             if self.return_state:
                 result, *own = result
                 states += own
-            flips = self.return_sequences and layer is self.backward_layer
-            outputs.append(jnp.flip(result, axis=1) if flips else result)
+            result = cast_floating(result, self.compute_dtype)
+            if self.return_sequences and layer is self.backward_layer:
+                result = jax.tree.map(lambda y: jnp.flip(y, axis=1), result)
+            outputs.append(result)
         merge = MERGES[self.merge_mode]
-        merged = tuple(outputs) if merge is None else (merge(*outputs),)
+        merged = tuple(outputs) if merge is None else (jax.tree.map(merge, *outputs),)
         if self.return_state:
             return (*merged, *states)
         return merged if merge is None else merged[0]
@@ -167,28 +174,45 @@ class Bidirectional(Layer):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         mask = one_mask(mask) if self.return_sequences else None
-        masks = [mask, mask] if self.merge_mode is None else [mask]
+        if mask is not None and self.forward_layer.go_backwards:
+            mask = jnp.flip(mask, axis=1)  # outputs stand in the order of the forward layer's steps
+        masks = [mask] * getattr(self.forward_layer, "output_leaves", 1)
+        masks *= 2 if self.merge_mode is None else 1
         if self.return_state:
             forward, backward = self.forward_layer, self.backward_layer
             return masks + [None] * (len(forward.state_size) + len(backward.state_size))
-        return masks if self.merge_mode is None else mask
+        return masks if len(masks) > 1 else mask
 
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
-        shapes, states = [], []
+        sequences = symbolic.shapes_to_symbols(self, sequences_shape)
+        return symbolic.symbols_to_shapes(self._symbolic_outputs(sequences))
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        if type(self).call is not Bidirectional.call or symbolic.has_own_shapes(self):
+            return super().compute_output_spec(*args, **kwargs)
+        arguments = signature_of(Bidirectional).signature.bind(*args, **kwargs).arguments
+        return self._symbolic_outputs(arguments["sequences"])
+
+    def _symbolic_outputs(self, sequences: Any) -> Any:
+        outputs, states = [], []
         for layer in (self.forward_layer, self.backward_layer):
-            result = layer.compute_output_shape(sequences_shape)
+            result = layer.compute_output_spec(sequences)
             if self.return_state:
                 result, *own = result
                 states += own
-            shapes.append(result)
+            outputs.append(cast_floating(result, self.compute_dtype))
+
+        def joined(forward: Any, backward: Any) -> SymbolicTensor:
+            *first, last = forward.shape
+            return SymbolicTensor((*first, last + backward.shape[-1]), forward.dtype)
+
         if self.merge_mode == "concat":
-            forward, backward = shapes
-            shapes = [(*forward[:-1], forward[-1] + backward[-1])]
+            outputs = [jax.tree.map(joined, *outputs)]
         elif self.merge_mode is not None:
-            shapes = shapes[:1]
+            outputs = outputs[:1]
         if self.return_state:
-            return (*shapes, *states)
-        return tuple(shapes) if self.merge_mode is None else shapes[0]
+            return (*outputs, *states)
+        return tuple(outputs) if self.merge_mode is None else outputs[0]
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -25,14 +25,14 @@ class BuiltinRNN(RNN):
         cls.__signature__ = _joined_signature(cell)
         cls.__doc__ = _joined_doc(cls, cell)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, use_cudnn: Any = "auto", **kwargs: Any) -> None:
         if kwargs.pop("time_major", False):
             raise ValueError(
                 f"{type(self).__name__} does not take time_major=True: pass (batch, timesteps, "
                 "features), for instance with jnp.swapaxes(x, 0, 1)."
             )
         # Old code chooses by them between ways of computing the same thing.
-        self.use_cudnn = kwargs.pop("use_cudnn", "auto")
+        self.use_cudnn = use_cudnn
         kwargs.pop("implementation", None)
         of_cell = set(auto_config.argument_names(self.cell_class))
         of_cell -= set(auto_config.argument_names(Layer))
@@ -56,6 +56,8 @@ class BuiltinRNN(RNN):
 
     def get_config(self) -> dict[str, Any]:
         own = {**Layer.get_config(self), **self.loop_config()}
+        if self.use_cudnn != "auto":  # Keras takes it, and names it in no configuration
+            own["use_cudnn"] = self.use_cudnn
         of_cell = self.cell.get_config()
         return {**of_cell, **own, "activity_regularizer": self.activity_regularizer}
 

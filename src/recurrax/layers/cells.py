@@ -1,7 +1,7 @@
 """What the loop asks of a cell: its states, one step, its weights."""
 
 import functools
-import inspect
+from inspect import signature
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from recurrax.layers.cell import GatedCell
 from recurrax.layers.graph import SymbolicTensor
 from recurrax.layers.inference import infer
 from recurrax.layers.layer import Layer
+from recurrax.layers.shapes import map_shapes
 from recurrax.layers.signature import signature_of
 from recurrax.variable import StatelessScope
 
@@ -43,22 +44,82 @@ def check_cell(cell: Any) -> None:
         )
 
 
-def build_cell(cell: Layer, step_shape: Any) -> None:
+def build_cell(cell: Layer, step_shape: Any, constants_shape: Any = None) -> None:
     """Build a cell, and the layers in it, for inputs of `step_shape` (batch, ...)."""
-    cell.build(step_shape)
+    takes = constants_shape is not None and "constants_shape" in signature(cell.build).parameters
+    cell.build(step_shape, **({"constants_shape": constants_shape} if takes else {}))
     cell.built = True
-    if all(layer.built for layer in cell.flatten_layers()):
-        return
-    # Nothing says how the layers inside are fed: a step on shapes alone builds them.
+    if not all(layer.built for layer in cell.flatten_layers()):
+        # Nothing says how the layers inside are fed: a step on shapes alone builds them.
+        symbols = [symbolic.shapes_to_symbols(cell, s) for s in (step_shape, constants_shape)]
+        trace_step(cell, *symbols)
+
+
+def trace_step(cell: Any, inputs: Any, constants: Any = None) -> Any:
+    """The output of a step, as symbolic tensors; `inputs` are such, (batch, ...)."""
+    batch = jax.tree.leaves(inputs)[0].shape[0]
     states = jax.eval_shape(lambda: initial_state(cell, 1))
-    symbols = jax.tree.map(lambda s: SymbolicTensor((None, *s.shape[1:]), s.dtype), states)
-    inputs = symbolic.shapes_to_symbols(cell, step_shape)
+    symbols = jax.tree.map(lambda s: SymbolicTensor((batch, *s.shape[1:]), s.dtype), states)
 
-    def step(inputs: Any, states: Any) -> Any:
+    def step(inputs: Any, states: Any, constants: Any) -> Any:
         with StatelessScope():
-            return call_cell(cell, inputs, states, False)
+            return call_cell(cell, inputs, states, False, constants)[0]
 
-    infer(step, [inputs, symbols])
+    return infer(step, [inputs, symbols, constants])
+
+
+def output_of(cell: Any, inputs: Any, constants: Any = None) -> Any:
+    """The output of a step of a built cell, as symbolic tensors; `inputs` are such, (batch, ...).
+
+    What a cell declares as `output_size` may be a size, a shape or a structure of shapes, or be
+    missing: the cell itself knows best.
+    """
+    if is_asked(cell, constants):
+        return trace_step(cell, inputs, constants)
+    batch, size = jax.tree.leaves(inputs)[0].shape[0], declared_output_size(cell)
+    shapes = (size,) if isinstance(size, int) else size
+    dtype = getattr(cell, "compute_dtype", "float32")
+    return map_shapes(lambda features: SymbolicTensor((batch, *features), dtype), shapes)
+
+
+def declared_output_size(cell: Any) -> Any:
+    """`output_size`, else the size of the first state."""
+    size = getattr(cell, "output_size", None)
+    if size is not None:
+        return size
+    return cell.state_size[0] if isinstance(cell.state_size, list | tuple) else cell.state_size
+
+
+def is_asked(cell: Any, constants: Any) -> bool:
+    """Whether what a cell returns is found out by a step on shapes, not by what it declares.
+
+    So it is but for our own cells, whose word is good (a convolution's output depends on the
+    input, so it is no word), and where constants that the cell needs are not there.
+    """
+    ours = isinstance(cell, GatedCell) and type(cell).__module__.startswith("recurrax.")
+    if ours and not hasattr(cell, "step_output_shape"):
+        return False
+    return constants is not None or not _requires_constants(cell)
+
+
+def stack_of(cell: Any) -> list[Any]:
+    """The cells that a `StackedRNNCells` is made of; empty for any other cell."""
+    return cell.cells if getattr(cell, "stacks_cells", False) else []
+
+
+def takes_constants(cell: Any) -> bool:
+    """Whether the `call` of a cell, or of one in a stack, takes `constants`."""
+    if stack := stack_of(cell):
+        return any(takes_constants(each) for each in stack)
+    parameters = signature_of(type(cell)).signature.parameters.values()
+    return any(p.name == "constants" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _requires_constants(cell: Any) -> bool:
+    if stack := stack_of(cell):
+        return any(_requires_constants(each) for each in stack)
+    parameter = signature_of(type(cell)).signature.parameters.get("constants")
+    return parameter is not None and parameter.default is parameter.empty
 
 
 def initial_state(cell: Any, batch_size: int) -> list[Any]:
@@ -76,7 +137,7 @@ def initial_state(cell: Any, batch_size: int) -> list[Any]:
 
 @functools.cache
 def _old_style(cls: type) -> bool:
-    parameters = inspect.signature(cls.get_initial_state).parameters  # pyright: ignore
+    parameters = signature(cls.get_initial_state).parameters  # pyright: ignore
     return "dtype" in parameters and issubclass(cls, Layer)
 
 
@@ -90,8 +151,8 @@ def _zeros(size: Any, batch_size: int, dtype: Any) -> Any:
 
 def starts_at_zero(cell: Any) -> bool:
     """Whether the initial state of `cell` is zeros for sure."""
-    if isinstance(getattr(cell, "cells", None), list):
-        return all(starts_at_zero(each) for each in cell.cells)
+    if stack := stack_of(cell):
+        return all(starts_at_zero(each) for each in stack)
     method = getattr(type(cell), "get_initial_state", None)
     return method is None or (
         isinstance(cell, GatedCell) and method.__module__.startswith("recurrax.")
@@ -140,7 +201,9 @@ def call_cell(
     Raises:
         ValueError: the cell returned no pair.
     """
-    more = {} if constants is None else {"constants": constants}
+    more = {}
+    if constants is not None and takes_constants(cell):
+        more["constants"] = constants
     if isinstance(cell, Layer):
         if signature_of(type(cell)).takes_training:
             more["training"] = training

@@ -15,7 +15,4 @@ def twin(layer: Any, **changes: Any) -> Any:
     known = {get_registered_name(cls): cls for cls in classes}
     known |= {cls.__name__: cls for cls in classes}
     with custom_object_scope(known):
-        made = type(layer).from_config({**layer.get_config(), **changes})
-    if hasattr(layer, "use_cudnn"):  # no part of the configuration, as in Keras
-        made.use_cudnn = layer.use_cudnn
-    return made
+        return type(layer).from_config({**layer.get_config(), **changes})

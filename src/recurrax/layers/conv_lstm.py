@@ -6,13 +6,12 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-from recurrax.layers import windows
+from recurrax.layers import symbolic, windows
 from recurrax.layers.builtin import BuiltinRNN
 from recurrax.layers.cell import batch_of
 from recurrax.layers.convolution import convolve
 from recurrax.layers.input_spec import InputSpec
 from recurrax.layers.lstm import LSTMCell
-from recurrax.layers.shapes import leaf_shapes
 from recurrax.registry import serializable
 
 
@@ -153,12 +152,13 @@ class ConvLSTM(BuiltinRNN):
         super().build(sequences_shape, initial_state_shape)
         self.input_spec = InputSpec(shape=(None, None, *sequences_shape[2:]))
 
-    def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
-        (sequences,) = leaf_shapes(sequences_shape)
-        state = self.cell.step_output_shape((sequences[0], *sequences[2:]))
-        steps = (sequences[1],) if self.return_sequences else ()
-        output = (state[0], *steps, *state[1:])
-        return (output, state, state) if self.return_state else output
+    def symbolic_outputs(self, sequences: Any, constants: Any = None) -> Any:
+        batch, timesteps, *step = sequences.shape
+        state = self.cell.step_output_shape((batch, *step))
+        steps = (timesteps,) if self.return_sequences else ()
+        output = (batch, *steps, *state[1:])
+        shapes = (output, state, state) if self.return_state else output
+        return symbolic.shapes_to_symbols(self, shapes)
 
 
 @serializable("keras.layers")

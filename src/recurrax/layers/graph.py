@@ -51,7 +51,8 @@ class SymbolicTensor:
             mask = replace_symbols(node.first, lambda tensor: tensor._keras_mask)
             mask = mask if symbolic_leaves(mask) else None
         mask = node.layer.compute_mask(node.first, mask)
-        return mask[self.index] if isinstance(mask, list | tuple) else mask
+        masks = jax.tree.leaves(mask, is_leaf=lambda m: m is None)
+        return masks[self.index] if self.index < len(masks) else None
 
     def _no_values(self) -> TypeError:
         return TypeError(

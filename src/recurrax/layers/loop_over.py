@@ -10,8 +10,9 @@ from jax import Array
 
 from recurrax.layers import carried, explained, looked_up, masked
 from recurrax.layers.cell import GatedCell
-from recurrax.layers.cells import call_cell, cell_name, match_states
+from recurrax.layers.cells import call_cell, cell_name, match_states, stack_of
 from recurrax.layers.dropout_cell import DropoutRNNCell, draw_again, keeping_masks
+from recurrax.layers.floating import cast_floating
 from recurrax.layers.layer import Layer
 from recurrax.layers.record import is_recording, record, recording
 from recurrax.loop import plan, scan_batch_major
@@ -44,8 +45,7 @@ def loop(
         The outputs, (batch, timesteps, ...) or those of the last step, and the last states.
     """
     cell, reverse = layer.cell, layer.go_backwards
-    # In float32 the states of a mixed-precision cell would make every step's carry change dtype.
-    initial = jax.tree.map(lambda x: jnp.asarray(x, _state_dtype(x, layer)), initial)
+    initial = _in_dtype_of(cell, initial, layer.compute_dtype)
     take, sequences = _by_step(layer, sequences)
     steps = jax.tree.leaves(sequences)[0].shape[1]
     if steps == 0:
@@ -205,7 +205,12 @@ def _state_names(cell: Any, states: Any) -> Sequence[str]:
     return given if len(given) == number else [f"state_{k + 1}" for k in range(number)]
 
 
-def _state_dtype(x: Any, layer: Any) -> Any:
-    if jnp.issubdtype(jnp.result_type(x), jnp.floating):
-        return getattr(layer.cell, "compute_dtype", layer.compute_dtype)
-    return jnp.result_type(x)
+def _in_dtype_of(cell: Any, states: Any, default: Any) -> Any:
+    """Floating-point states as the cell computes; each cell of a stack has its own.
+
+    In float32 the states of a mixed-precision cell would make every step's carry change dtype.
+    """
+    if stack := stack_of(cell):
+        return [_in_dtype_of(c, s, default) for c, s in zip(stack, states, strict=True)]
+    states = jax.tree.map(jnp.asarray, states)
+    return cast_floating(states, getattr(cell, "compute_dtype", default))

@@ -5,14 +5,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.layers import carried, cells, checks, loop_over, masked
+from recurrax.layers import carried, cells, checks, loop_over, masked, symbolic
 from recurrax.layers.cell import batch_of
+from recurrax.layers.floating import cast_floating
+from recurrax.layers.graph import SymbolicTensor
 from recurrax.layers.layer import Layer
 from recurrax.layers.record import name_of_call, record
-from recurrax.layers.shapes import leaf_shapes, map_shapes
+from recurrax.layers.shapes import is_shape, leaf_shapes, map_shapes, shapes_of
+from recurrax.layers.signature import signature_of
 from recurrax.layers.stacked_cells import StackedRNNCells
 from recurrax.registry import serializable
-from recurrax.variable import Variable, claim, variables_in
+from recurrax.variable import Variable, claim, name_scope, variables_in
 
 
 @serializable("keras.layers")
@@ -41,7 +44,8 @@ class RNN(Layer):
         initial_state: list of the states before the first step, each (batch, ...).
         mask: boolean (batch, timesteps); where False, the step is skipped.
         training: whether dropout is on.
-        constants: arrays that the cell's `call` takes as `constants`, the same at every step.
+        constants: an array or a list of arrays, (batch, ...), that the cell's `call` takes as the
+            list `constants`, the same at every step.
 
     Returns:
         (batch, ...) or with `return_sequences` (batch, timesteps, ...); with `return_state`
@@ -49,13 +53,15 @@ class RNN(Layer):
 
     Raises:
         ValueError: a cell without `call` or `state_size`, or whose new states differ from the old
-            in number, shape or dtype; another `segments` or `runner`; another batch size than a
-            stateful layer's.
+            in number, shape or dtype; `constants` for a cell that takes none; another `segments`
+            or `runner`; another batch size than a stateful layer's.
     """
 
     untracked = Layer.untracked | {"_states"}
     supports_masking = True
     compiles = True
+    # How many arrays an output of the cell is, once one was seen.
+    output_leaves = 1
 
     def __init__(
         self,
@@ -154,12 +160,17 @@ class RNN(Layer):
                 self.get_initial_state(batch_size),
             )
 
-    def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
-        step_shape = map_shapes(lambda shape: (shape[0], *shape[2:]), sequences_shape)
-        if isinstance(self.cell, Layer) and not self.cell.built:
-            cells.build_cell(self.cell, step_shape)
+    def build(
+        self, sequences_shape: Any, initial_state_shape: Any = None, constants_shape: Any = None
+    ) -> None:
+        self._build_cell(sequences_shape, constants_shape)
         if self.stateful and self._states is None:
             self._begin_states(leaf_shapes(sequences_shape)[0][0])
+
+    def _build_cell(self, sequences_shape: Any, constants_shape: Any) -> None:
+        if isinstance(self.cell, Layer) and not self.cell.built:
+            step_shape = map_shapes(lambda shape: (shape[0], *shape[2:]), sequences_shape)
+            cells.build_cell(self.cell, step_shape, _as_list(constants_shape, is_shape))
 
     def call(
         self,
@@ -176,6 +187,7 @@ class RNN(Layer):
         first = jax.tree.leaves(sequences)[0]
         masked.check_mask(mask, first.shape[:2], self.name)
         initial, given = self._initial_state(initial_state, first.shape[0])
+        constants = self._constants(constants)
         outputs, states = loop_over.loop(
             self, sequences, initial, mask, training, not given, constants, recorded
         )
@@ -186,12 +198,10 @@ class RNN(Layer):
                 variables_in(self._states), jax.tree.leaves(states), strict=True
             ):
                 variable.assign(state)
+        self.output_leaves = len(jax.tree.leaves(outputs))
         # A cell may compute in another dtype than the layer.
-        outputs, states = jax.tree.map(self._cast, (outputs, states))
+        outputs, states = cast_floating((outputs, states), self.compute_dtype)
         return (outputs, *states) if self.return_state else outputs
-
-    def _cast(self, x: Any) -> Any:
-        return x.astype(self.compute_dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
     def _initial_state(self, initial_state: Any, batch_size: int) -> tuple[list[Any], bool]:
         """The states to begin with, and whether anything but the cell's own start gave them."""
@@ -220,21 +230,57 @@ class RNN(Layer):
             return jax.tree.map(lambda value: value, self._states), True
         return own, not cells.starts_at_zero(self.cell)
 
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        output_mask = masked.one_mask(mask) if self.return_sequences else None
-        return [output_mask] + [None] * len(self.state_size) if self.return_state else output_mask
+    def _constants(self, constants: Any) -> Any:
+        constants = _as_list(constants, lambda x: hasattr(x, "shape"))
+        if constants is not None and not cells.takes_constants(self.cell):
+            raise ValueError(
+                f"Layer {self.name!r} got constants, but its cell {cells.cell_name(self.cell)!r} "
+                "takes none: define `def call(self, inputs, states, constants)` in it."
+            )
+        return constants
 
-    def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
-        batch, timesteps = leaf_shapes(sequences_shape)[0][:2]
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        mask = masked.one_mask(mask) if self.return_sequences else None
+        if mask is not None and self.go_backwards:
+            mask = jnp.flip(mask, axis=1)  # as the outputs stand; in Keras it stays unturned
+        masks = [mask] * self.output_leaves
+        if self.return_state:
+            return masks + [None] * len(self.state_size)
+        return masks if len(masks) > 1 else mask
+
+    def compute_output_shape(
+        self, sequences_shape: Any, initial_state_shape: Any = None, constants_shape: Any = None
+    ) -> Any:
+        sequences, constants = (
+            symbolic.shapes_to_symbols(self, shape) for shape in (sequences_shape, constants_shape)
+        )
+        return symbolic.symbols_to_shapes(self.symbolic_outputs(sequences, constants))
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        if type(self).call is not RNN.call or symbolic.has_own_shapes(self):
+            return super().compute_output_spec(*args, **kwargs)
+        arguments = signature_of(RNN).signature.bind(*args, **kwargs).arguments
+        return self.symbolic_outputs(arguments["sequences"], arguments.get("constants"))
+
+    def symbolic_outputs(self, sequences: Any, constants: Any = None) -> Any:
+        """What `call` returns, for symbolic tensors."""
+        constants = self._constants(constants)
+        if cells.is_asked(self.cell, constants):
+            with name_scope(self.name):
+                self._build_cell(shapes_of(sequences), shapes_of(constants))
+        batch, timesteps = jax.tree.leaves(sequences)[0].shape[:2]
+        steps = jax.tree.map(lambda x: SymbolicTensor((batch, *x.shape[2:]), x.dtype), sequences)
+        steps, constants = cast_floating((steps, constants), self.compute_dtype)
+        output = cells.output_of(self.cell, steps, constants)
+        self.output_leaves = len(jax.tree.leaves(output))
+        time = (timesteps,) if self.return_sequences else ()
+        output = jax.tree.map(
+            lambda x: SymbolicTensor((batch, *time, *x.shape[1:]), x.dtype), output
+        )
         states = map_shapes(lambda shape: (batch, *shape), self._state_shapes())
-        size = getattr(self.cell, "output_size", None)
-        if size is None:
-            output = leaf_shapes(states)[0][1:]
-        else:
-            output = (size,) if isinstance(size, int) else size
-        steps = (timesteps,) if self.return_sequences else ()
-        shape = map_shapes(lambda features: (batch, *steps, *features), output)
-        return (shape, *states) if self.return_state else shape
+        states = symbolic.shapes_to_symbols(self, states)
+        output = cast_floating(output, self.compute_dtype)
+        return (output, *states) if self.return_state else output
 
     def _state_shapes(self) -> list[Any]:
         """Shapes of the states, without the batch."""
@@ -259,6 +305,10 @@ class RNN(Layer):
         # Keras knows neither: a file it is to open names them only where they were set.
         own = {"segments": self.segments, "runner": self.runner}
         return config | {key: value for key, value in own.items() if value is not None}
+
+
+def _as_list(constants: Any, is_one: Any) -> Any:
+    return [constants] if is_one(constants) else constants
 
 
 def _leaves(tree: Any) -> list[Any]:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from recurrax.layers import cells as protocol
+from recurrax.layers import symbolic
 from recurrax.layers.layer import Layer
 from recurrax.layers.record import recorded_under
-from recurrax.layers.shapes import leaf_shapes
+from recurrax.layers.shapes import shapes_of
 from recurrax.registry import serializable
 
 
@@ -22,6 +23,8 @@ class StackedRNNCells(Layer):
     Raises:
         ValueError: no cells, or something that is no cell.
     """
+
+    stacks_cells = True
 
     def __init__(self, cells: Sequence[Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -39,15 +42,17 @@ class StackedRNNCells(Layer):
     @property
     def output_size(self) -> Any:
         """The output size of the last cell."""
-        return _output_size(self.cells[-1])
+        return protocol.declared_output_size(self.cells[-1])
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Any, constants_shape: Any = None) -> None:
+        inputs, constants = (
+            symbolic.shapes_to_symbols(self, shape) for shape in (input_shape, constants_shape)
+        )
         for cell in self.cells:
             if isinstance(cell, Layer) and not cell.built:
-                protocol.build_cell(cell, input_shape)
-            size = _output_size(cell)
-            batch = leaf_shapes(input_shape)[0][0]
-            input_shape = (batch, size) if isinstance(size, int) else (batch, *size)
+                protocol.build_cell(cell, shapes_of(inputs), constants_shape)
+            if cell is not self.cells[-1]:
+                inputs = protocol.output_of(cell, inputs, constants)
 
     def get_initial_state(self, batch_size: Any = None) -> list[Any]:
         """The initial states of each cell."""
@@ -73,10 +78,3 @@ class StackedRNNCells(Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "cells": self.cells}
-
-
-def _output_size(cell: Any) -> Any:
-    size = getattr(cell, "output_size", None)
-    if size is not None:
-        return size
-    return cell.state_size[0] if isinstance(cell.state_size, list | tuple) else cell.state_size

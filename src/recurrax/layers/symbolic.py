@@ -34,6 +34,11 @@ def infer_outputs(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     return shapes_to_symbols(layer, layer.compute_output_shape(**shapes))
 
 
+def has_own_shapes(layer: Any) -> bool:
+    """Whether a class of a user's defines `compute_output_shape`."""
+    return not type(layer).compute_output_shape.__module__.startswith("recurrax.")
+
+
 def trace_call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The outputs of `layer.call(*args, **kwargs)` by running it on shapes."""
     return trace_outputs(

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from recurrax.layers.floating import cast_floating
 from recurrax.layers.masked import check_mask, one_mask
 from recurrax.layers.shapes import leaf_shapes, map_shapes
 from recurrax.layers.signature import signature_of
@@ -65,7 +66,7 @@ class TimeDistributed(Wrapper):
 
         if mask is not None:
             more["mask"] = join(mask)
-        outputs = self.layer(jax.tree.map(join, inputs), **more)
+        outputs = cast_floating(self.layer(jax.tree.map(join, inputs), **more), self.compute_dtype)
         return jax.tree.map(lambda y: y.reshape(batch, steps, *y.shape[1:]), outputs)
 
     def _is_per_sample(self) -> bool:
@@ -85,7 +86,7 @@ class TimeDistributed(Wrapper):
             x_t, mask_t = x
             masked = {} if mask_t is None else {"mask": mask_t}
             with StatelessScope(zip(changing, values, strict=True)) as scope:
-                y = self.layer(x_t, **more, **masked)
+                y = cast_floating(self.layer(x_t, **more, **masked), self.compute_dtype)
                 losses = scope.losses
                 values = [scope.get_current_value(v) for v in changing]
             return values, (y, losses)
