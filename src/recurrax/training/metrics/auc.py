@@ -14,6 +14,7 @@ from recurrax.training.checks import whole
 from recurrax.training.losses.base import divide_no_nan
 from recurrax.training.metrics.base import Metric
 from recurrax.training.metrics.confusion import check_thresholds, counts
+from recurrax.training.metrics.reduction import heeding_mask
 
 
 @serializable("keras.metrics")
@@ -87,6 +88,7 @@ class AUC(Metric):
             self._make(jnp.shape(y_pred)[-1])
         self._check_labels(np.shape(y_pred))
         if self.from_logits:
+            sample_weight = heeding_mask(y_pred, sample_weight, self.dtype)
             y_pred = jax.nn.sigmoid(y_pred)
         new = counts(
             y_true,

@@ -12,6 +12,7 @@ from recurrax.registry import serializable
 from recurrax.training.checks import whole
 from recurrax.training.losses.base import divide_no_nan, fitting
 from recurrax.training.metrics.base import Metric
+from recurrax.training.metrics.reduction import heeding_mask
 from recurrax.variable import Variable
 
 _BELOW_ALL = -1e10
@@ -45,7 +46,7 @@ def counts(
 
     Args:
         y_true: labels 0 and 1, `(batch, ...)`.
-        y_pred: probabilities, of the same shape.
+        y_pred: probabilities, of the same shape; what their mask leaves out does not count.
         thresholds: above which a probability counts as positive.
         sample_weight: `(batch,)` or the shape of `y_pred`.
         top_k: only the `k` largest of the last axis can be positive.
@@ -56,6 +57,7 @@ def counts(
     Returns:
         Four arrays `(thresholds,)`, or `(thresholds, labels)` with `by_label`.
     """
+    sample_weight = heeding_mask(y_pred, sample_weight, "float32")
     y_pred = jnp.asarray(y_pred, "float32")
     y_true, y_pred = fitting(jnp.asarray(y_true).astype(y_pred.dtype), y_pred)
     weight = jnp.ones(y_pred.shape, y_pred.dtype)

@@ -8,6 +8,7 @@ from jax import Array
 from recurrax.dtypes import epsilon
 from recurrax.registry import serializable
 from recurrax.training.metrics.base import Metric
+from recurrax.training.metrics.reduction import heeding_mask
 
 
 @serializable("keras.metrics")
@@ -53,6 +54,7 @@ class FBetaScore(Metric):
         self.intermediate_weights = self.add_variable(shape, name="intermediate_weights")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        sample_weight = heeding_mask(y_pred, sample_weight, self.dtype)
         y_true, y_pred = (jnp.asarray(y).astype(self.dtype) for y in (y_true, y_pred))
         if y_true.ndim != 2 or y_pred.ndim != 2:
             raise ValueError(

@@ -25,7 +25,7 @@ from recurrax.training.losses import (
 from recurrax.training.losses import cosine_similarity as negative_cosine
 from recurrax.training.losses.base import as_float, same_rank
 from recurrax.training.losses.probabilistic import not_ignored
-from recurrax.training.metrics.reduction import FunctionMetric, Mean, masked
+from recurrax.training.metrics.reduction import FunctionMetric, Mean, heeding_mask, masked
 
 
 def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Array:
@@ -59,6 +59,7 @@ class RootMeanSquaredError(Mean):
     def update_state(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
+        sample_weight = heeding_mask(y_pred, sample_weight, self.dtype)
         y_pred = as_float(y_pred)
         y_true, y_pred = same_rank(jnp.asarray(y_true).astype(y_pred.dtype), y_pred)
         self.add(jnp.square(y_true - y_pred), sample_weight)

@@ -5,9 +5,11 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
+from recurrax.layers.mask import get_mask
 from recurrax.registry import serializable
 from recurrax.training.losses.base import same_rank
 from recurrax.training.metrics.base import Metric
+from recurrax.training.metrics.reduction import heeding_mask
 
 
 @serializable("keras.metrics")
@@ -48,6 +50,8 @@ class R2Score(Metric):
         self.count = self.add_variable((outputs,), name="count")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        mask = get_mask(y_pred)
+        sample_weight = heeding_mask(y_pred, sample_weight, self.dtype)
         y_true, y_pred = (jnp.asarray(y).astype(self.dtype) for y in (y_true, y_pred))
         y_true, y_pred = same_rank(y_true, y_pred)
         if y_true.ndim != 2 or y_pred.ndim != 2:
@@ -68,7 +72,11 @@ class R2Score(Metric):
             (self.count, weight),
         ):
             variable.assign(variable.value + jnp.sum(new, axis=0))
-        self.num_samples.assign(self.num_samples.value + y_true.size)
+        new: Any = y_true.size
+        if mask is not None:
+            kept = mask if mask.ndim == 2 else mask[:, None]
+            new = jnp.sum(jnp.broadcast_to(kept, y_true.shape), dtype=self.dtype)
+        self.num_samples.assign(self.num_samples.value + new)
 
     def check_begun(self) -> None:
         if len(self._variables) > 1:  # the number of samples is made at once

@@ -37,8 +37,17 @@ def masked(weight: Any, mask: Any, dtype: Any) -> Array:
     kept = jnp.asarray(mask).astype(dtype)
     if weight is None:
         return kept
-    kept, weight = aligned(kept, jnp.asarray(weight).astype(dtype))
+    weight = jnp.asarray(weight).astype(dtype)
+    if weight.ndim > kept.ndim:
+        return weight * kept.reshape(kept.shape + (1,) * (weight.ndim - kept.ndim))
+    kept, weight = aligned(kept, weight)
     return weight * kept
+
+
+def heeding_mask(y_pred: Any, sample_weight: Any, dtype: Any) -> Any:
+    """Sample weights, 0 where the mask that came with the predictions leaves one out."""
+    mask = get_mask(y_pred)
+    return sample_weight if mask is None else masked(sample_weight, mask, dtype)
 
 
 @serializable("keras.metrics")
@@ -50,6 +59,7 @@ class Sum(Metric):
         self.total = self.add_variable((), name="total")
 
     def update_state(self, values: Any, sample_weight: Any = None) -> None:
+        sample_weight = heeding_mask(values, sample_weight, self.dtype)
         values, _ = _samplewise(values, sample_weight, jnp.sum, self.dtype)
         self.total.assign(self.total.value + jnp.sum(values))
 
@@ -72,6 +82,7 @@ class Mean(Metric):
 
     def add(self, values: Any, sample_weight: Any = None) -> None:
         """Take in a batch of values."""
+        sample_weight = heeding_mask(values, sample_weight, self.dtype)
         values, weight = _samplewise(values, sample_weight, jnp.mean, self.dtype)
         self.total.assign(self.total.value + jnp.sum(values))
         if weight is not None:
@@ -100,9 +111,7 @@ class FunctionMetric(Mean):
     def update_state(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
-        mask = get_mask(y_pred)
-        if mask is not None:
-            sample_weight = masked(sample_weight, mask, self.dtype)
+        sample_weight = heeding_mask(y_pred, sample_weight, self.dtype)
         self.add(self.values(y_true, as_float(y_pred)), sample_weight)
 
     def get_config(self) -> dict[str, Any]:
