@@ -52,7 +52,9 @@ def loop(
         raise ValueError(
             f"Layer {layer.name!r} got a sequence of 0 timesteps: pass at least one step."
         )
-    mask = None if mask is None else mask.astype(bool)
+    if mask is not None:
+        mask = mask.astype(bool)
+        sequences = jax.tree.map(lambda x: masked.fill_masked(x, mask), sequences)
     changing: list[Variable] = []
     output_is_state: list[int | None] = []
     names: list[str] = []

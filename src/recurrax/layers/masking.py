@@ -32,7 +32,7 @@ class Masking(Layer):
 
     def call(self, inputs: Array) -> Array:
         mask = jnp.any(jnp.not_equal(inputs, self.mask_value), axis=-1)
-        outputs = inputs * mask[..., None].astype(inputs.dtype)
+        outputs = jnp.where(mask[..., None], inputs, 0)  # not a product: 0 * inf is NaN
         set_mask(outputs, mask)
         return outputs
 
