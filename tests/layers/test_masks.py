@@ -244,3 +244,72 @@ def test_a_layer_of_ones_own_gets_its_mask_where_the_graph_is_made():
     ids = np.array([[3, 4, 0]])
     plain = keras.Model(inputs, outer.dense(hidden))
     np.testing.assert_allclose(model(ids), plain(ids) / 2, rtol=1e-6)
+
+
+class TestStepsMadeOfSteps:
+    """`TimeDistributed` around a layer over time: sentences of words."""
+
+    WORDS = 6
+    X = draw((BATCH, STEPS, WORDS, FEATURES))
+    LAYERS = (
+        lambda: layers.GlobalAveragePooling1D(),
+        lambda: layers.GlobalMaxPooling1D(data_format="channels_first"),
+        lambda: layers.LSTM(4),
+        lambda: layers.Bidirectional(layers.GRU(4, return_sequences=True)),
+        lambda: layers.BatchNormalization(),
+        lambda: keras.Sequential([layers.GRU(4)]),
+    )
+
+    @pytest.mark.parametrize("make", LAYERS)
+    def test_a_masked_step_is_masked_as_a_whole(self, make):
+        layer = layers.TimeDistributed(make())
+        together = layer(self.X, mask=PADDED, training=True)
+        np.testing.assert_array_equal(get_mask(together), PADDED)
+        for sample, length in enumerate(LENGTHS):
+            if type(layer.layer).__name__ != "BatchNormalization":
+                alone = layer(self.X[sample : sample + 1, :length])
+                np.testing.assert_allclose(together[sample, :length], alone[0], atol=1e-5)
+
+    def test_padding_is_no_part_of_what_a_batch_is_normalised_by(self):
+        layer = layers.TimeDistributed(layers.BatchNormalization(momentum=0.0))
+        layer(self.X, mask=PADDED, training=True)
+        # Step by step, so the last one counts: one sample has it.
+        mean = layer.layer.moving_mean.numpy()
+        np.testing.assert_allclose(mean, self.X[0, -1].mean(axis=0), atol=1e-5)
+
+    @pytest.mark.parametrize("make", LAYERS[2:3] + LAYERS[5:])
+    def test_documents_of_sentences_of_words(self, make):
+        """A sentence is real if it has a word; each document gives what it gives alone."""
+        words = np.array([[3, 1, 0, 0], [2, 6, 4, 0], [1, 0, 0, 0], [5, 2, 0, 0]])
+        kept = np.arange(self.WORDS) < words[..., None]
+        ids = np.where(kept, np.random.default_rng(0).integers(1, 9, kept.shape), 0)
+        inner, last = layers.TimeDistributed(make()), layers.SimpleRNN(3)
+        embedding = layers.Embedding(9, FEATURES, mask_zero=True)
+        inputs = keras.Input((None, self.WORDS), dtype="int32")
+        hidden = inner(embedding(inputs))
+        assert (hidden._keras_mask.shape, hidden._keras_mask.dtype) == ((None, None), "bool")
+        model = keras.Model(inputs, last(hidden))
+        together = model(ids)
+        for sample in range(BATCH):
+            real = kept[sample].any(axis=1)
+            alone = model(ids[sample : sample + 1, real])
+            np.testing.assert_allclose(together[sample], alone[0], rtol=1e-5, atol=1e-6)
+        eager = last(inner(embedding(ids)))
+        np.testing.assert_allclose(eager, together, rtol=1e-6)
+
+    @pytest.mark.parametrize("shape", [(BATCH, STEPS, WORDS + 1), (BATCH, STEPS + 1, WORDS)])
+    def test_a_mask_of_another_shape_is_an_error_in_the_users_own_shapes(self, shape):
+        layer = layers.TimeDistributed(layers.GlobalAveragePooling1D(), name="outer")
+        with pytest.raises(ValueError, match=r"'outer' expected a mask of shape .*\(4, 5"):
+            layer(self.X, mask=np.ones(shape, bool))
+
+    def test_a_layer_of_ones_own_gets_the_mask_of_a_step_as_it_is(self):
+        class Seen(layers.Layer):
+            supports_masking = True
+
+            def call(self, inputs, mask=None):
+                assert mask.shape == (BATCH,)
+                return jnp.where(mask[:, None, None], inputs, 0)
+
+        outputs = np.asarray(layers.TimeDistributed(Seen())(self.X, mask=PADDED))
+        np.testing.assert_array_equal(outputs, np.where(PADDED[..., None, None], self.X, 0))

@@ -284,3 +284,21 @@ def test_the_bar_waits_for_nothing(monkeypatch):
     assert waited
     # All six steps were sent before the first fetch.
     assert fetched[0] >= 6
+
+
+def test_predicting_batches_of_unequal_lengths_is_an_error_at_the_first_that_differs():
+    model = keras.Sequential([keras.Input((None, 2)), keras.layers.GRU(3, return_sequences=True)])
+    lengths = [4, 4, 5, 6]
+    seen = []
+
+    def batches():
+        for length in lengths:
+            seen.append(length)
+            yield (np.ones((2, length, 2), "float32"),)
+
+    with pytest.raises(ValueError, match=r"batch 1 .*\(2, 4, 3\).*batch 3 \(2, 5, 3\).*pad_sequ"):
+        model.predict(batches(), verbose=0)
+    assert 6 not in seen[: seen.index(5)]
+    # One vector a sample: the lengths do not matter.
+    model = keras.Sequential([keras.Input((None, 2)), keras.layers.GRU(3)])
+    assert model.predict(batches(), verbose=0).shape == (8, 3)

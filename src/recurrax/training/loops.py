@@ -205,6 +205,8 @@ def predict_all(model: Any, rounds: Rounds, listeners: CallbackList) -> Any:
     for step, (x, _, _) in enumerate(rounds.epoch()):
         listeners.on_predict_batch_begin(step)
         outputs = predict(model, pack(x), state)
+        if parts:
+            _check_joins(parts[0], outputs, step)
         parts.append(outputs)
         if len(parts) > _AHEAD:
             parts[-_AHEAD - 1] = jax.device_get(parts[-_AHEAD - 1])
@@ -214,6 +216,18 @@ def predict_all(model: Any, rounds: Rounds, listeners: CallbackList) -> Any:
     parts = jax.device_get(parts)
     listeners.on_predict_end()
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+def _check_joins(first: Any, outputs: Any, step: int) -> None:
+    """Raise ValueError for outputs of another size than the first batch's, but for the samples."""
+    for one, other in zip(jax.tree.leaves(first), jax.tree.leaves(outputs), strict=True):
+        if one.shape[1:] != other.shape[1:]:
+            raise ValueError(
+                "predict joins the outputs of all batches into one array, but those of batch 1 "
+                f"have shape {one.shape} and those of batch {step + 1} {other.shape}: give all "
+                "batches one length, as with recurrax.utils.pad_sequences(..., maxlen=length), or "
+                "take each by itself, with predict_on_batch."
+            )
 
 
 def _grouped(rounds: Rounds, count: int, done: int = 0) -> Iterator[list[Any]]:

@@ -171,7 +171,8 @@ class Trainer(Steps):
             NumPy arrays `(samples, ...)`, in the structure of the outputs.
 
         Raises:
-            ValueError: the data do not fit the model, or there are none.
+            ValueError: the data do not fit the model, there are none, or batches give outputs of
+                different lengths.
         """
         source = choose_source(x, batch_size=batch_size)
         self._prepare(source, targets=False)
