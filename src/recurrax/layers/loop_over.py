@@ -54,7 +54,8 @@ def loop(
         )
     if mask is not None:
         mask = mask.astype(bool)
-        sequences = jax.tree.map(lambda x: masked.fill_masked(x, mask), sequences)
+        if not carried.is_carrying():  # a step of a stream is not differentiated
+            sequences = jax.tree.map(lambda x: masked.fill_masked(x, mask), sequences)
     changing: list[Variable] = []
     output_is_state: list[int | None] = []
     names: list[str] = []
