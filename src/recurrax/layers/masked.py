@@ -32,10 +32,10 @@ def select(mask: Array, new: Array, old: Array) -> Array:
 
 
 def fill_masked(x: Array, mask: Array) -> Array:
-    """`x` with each sample's first unmasked step at its masked ones, 1 where it has none.
+    """`x` with 1 at masked steps, where fewer cells are undefined than at 0.
 
     What a step gives there is thrown away, but a NaN or an infinity in it makes the gradients of
-    the weights NaN (0 times NaN). Many a cell is undefined at 0 too; a real step it can take.
+    the weights NaN (0 times NaN).
 
     Args:
         x: (batch, timesteps, ...); all but floating-point numbers stay as they are.
@@ -43,10 +43,7 @@ def fill_masked(x: Array, mask: Array) -> Array:
     """
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         return x
-    kept = mask.reshape(mask.shape + (1,) * (x.ndim - 2))
-    first = jnp.argmax(kept, axis=1, keepdims=True)
-    step = jax.lax.stop_gradient(jnp.take_along_axis(x, first, axis=1))
-    return jnp.where(kept, x, jnp.where(kept.any(axis=1, keepdims=True), step, 1))
+    return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 2)), x, 1)
 
 
 def seen(mask: Array, reverse: bool) -> Array:
