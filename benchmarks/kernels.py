@@ -19,6 +19,7 @@ from recurrax.loop import plan, together
 from recurrax.loop.body import Body
 from recurrax.loop.native import cache, kernel
 from recurrax.loop.native.lower import lower
+from recurrax.loop.native.processors import thread_count
 from recurrax.loop.native.target import host
 
 SHAPES = [
@@ -77,7 +78,7 @@ def milliseconds(run, times=5):
 
 
 def main():
-    target, threads = host(), kernel.thread_count()
+    target, threads = host(), thread_count()
     print(f"{'cell':<10}{'shape':<22}{'pass':<10}{'compile ms':>12}{'load ms':>10}{'KiB':>8}")
     for name, normed in (("LSTM", False), ("LN-LSTM", True)):
         for shape in SHAPES:

@@ -26,7 +26,12 @@ from recurrax.loop.native.emit import (
 from recurrax.loop.native.memory import LINE
 from recurrax.loop.native.pairing import has_partner
 from recurrax.loop.native.target import Target
-from recurrax.loop.native.waiting import SPINS_BEFORE_YIELD, let_others_run, pause, wait_until
+from recurrax.loop.native.waiting import (
+    SPINS_BEFORE_SLEEP,
+    let_others_run,
+    wait_a_turn,
+    wait_until,
+)
 from recurrax.loop.native.work import (
     BUFFERS,
     DONE,
@@ -43,7 +48,8 @@ from recurrax.loop.native.work import (
 
 # Of a job: windows done, and whether somebody is at one.
 NEXT, LOCK = 0, 8
-_YIELDS_BEFORE_LEAVING = 25
+# Turns of waiting, the last of which it sleeps, before a helper leaves.
+_PATIENCE = SPINS_BEFORE_SLEEP + 16
 
 
 def job_at(b: Builder, block: Register, work: Register, k: Register) -> Register:
@@ -65,12 +71,12 @@ def emit_company(module: ir.Module, target: Target, serve: ir.Function) -> ir.Fu
     work = load_field(b, block, WORK, pointer)
     leading, jobs = word(b, work, Field.LEADING), word(b, work, Field.JOBS)
     entry = b.block
-    look, busy, idle, rest, leave = (
-        made.append_basic_block(n) for n in ("look", "busy", "idle", "rest", "leave")
+    look, busy, idle, leave = (
+        made.append_basic_block(n) for n in ("look", "busy", "idle", "leave")
     )
     b.branch(look)
     b.position_at_end(look)
-    turns, yields = b.phi(i64), b.phi(i64)
+    turns = b.phi(i64)
     finished = b.load_atomic(at(b, block, i8, DONE), "acquire", 8, typ=i64)
     finished = b.icmp_signed(">=", finished, word(b, work, Field.TILES))
     steps = load_field(b, block, LENGTH, i64)
@@ -105,22 +111,12 @@ def emit_company(module: ir.Module, target: Target, serve: ir.Function) -> ir.Fu
     b.position_at_end(idle)
     with b.if_then(b.and_(has_partner(b, work), b.icmp_signed(">", next_end, nothing))):
         b.call(serve, [block, scratch, next_end])
-    pause(b, target)
-    turn, waited = b.add(turns, integer(1)), b.block
-    b.cbranch(b.icmp_signed("<", turn, integer(SPINS_BEFORE_YIELD)), look, rest)
-    b.position_at_end(rest)
-    let_others_run(b)
-    another = b.add(yields, integer(1))
-    patient = b.icmp_signed("<", another, integer(_YIELDS_BEFORE_LEAVING))
-    b.cbranch(b.or_(stays, patient), look, leave)
-    for before, spun, yielded in (
-        (entry, nothing, nothing),
-        (busy, nothing, nothing),
-        (waited, turn, yields),
-        (rest, nothing, another),
-    ):
-        turns.add_incoming(spun, before)
-        yields.add_incoming(yielded, before)
+    following = wait_a_turn(b, target, turns)
+    is_patient = b.icmp_signed("<", following, integer(_PATIENCE))
+    waited = b.block
+    b.cbranch(b.or_(stays, is_patient), look, leave)
+    for before, waits in ((entry, nothing), (busy, nothing), (waited, following)):
+        turns.add_incoming(waits, before)
     b.position_at_end(leave)
     b.ret_void()
     return made

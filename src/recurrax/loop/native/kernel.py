@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import importlib.metadata
-import os
 import pathlib
 import sys
 import threading
@@ -36,13 +35,6 @@ _IN_ORDER, _TURNED = 512 << 10, 1 << 20
 _OBJECT_FILES = (b"\x7fELF", b"\xcf\xfa\xed\xfe")  # of Linux, of macOS
 _lock = threading.Lock()
 _engines: dict[str, llvm.ExecutionEngine] = {}
-
-
-def thread_count() -> int:
-    """Threads that XLA's pool has to give."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @functools.cache

@@ -39,8 +39,8 @@ from recurrax.loop.native.emit import (
 from recurrax.loop.native.target import Target
 from recurrax.loop.native.waiting import (
     SPINS_BEFORE_YIELD,
-    let_others_run,
     pause,
+    rest,
     wait_until,
 )
 from recurrax.loop.native.work import (
@@ -173,9 +173,9 @@ def emit_meeting(module: ir.Module, target: Target) -> None:
     b = ir.IRBuilder(made.append_basic_block("entry"))
     place, number, patience = made.args
     before = b.block
-    look, there, wait, again, longer, rest, late = (
+    look, there, wait, again, longer, tired, late = (
         made.append_basic_block(n)
-        for n in ("look", "there", "wait", "again", "longer", "rest", "late")
+        for n in ("look", "there", "wait", "again", "longer", "tired", "late")
     )
     b.branch(look)
     b.position_at_end(look)
@@ -194,12 +194,13 @@ def emit_meeting(module: ir.Module, target: Target) -> None:
     b.cbranch(b.icmp_signed("<", following, integer(_SPINS)), look, longer)
     b.position_at_end(longer)
     pause(b, target)
-    b.cbranch(b.icmp_signed("<", following, integer(SPINS_BEFORE_YIELD)), look, rest)
-    b.position_at_end(rest)
-    let_others_run(b)
+    b.cbranch(b.icmp_signed("<", following, integer(SPINS_BEFORE_YIELD)), look, tired)
+    b.position_at_end(tired)
+    rest(b, b.icmp_signed(">=", following, integer(2 * SPINS_BEFORE_YIELD)))
+    rested = b.block
     b.branch(look)
     turns.add_incoming(integer(0), before)
-    for block in (again, longer, rest):
+    for block in (again, longer, rested):
         turns.add_incoming(following, block)
     b.position_at_end(late)
     b.ret(integer(-1))

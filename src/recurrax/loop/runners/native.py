@@ -24,11 +24,11 @@ from recurrax.loop.native.kernel import (
     is_paired,
     is_short,
     scheduled,
-    thread_count,
     tile_rows,
 )
 from recurrax.loop.native.lower import Place, Step, lower
 from recurrax.loop.native.multiplying import Multiplication, build_multiplication
+from recurrax.loop.native.processors import thread_count
 from recurrax.loop.native.target import Target, host
 from recurrax.loop.native.unsupported import Unsupported
 from recurrax.loop.native.windows import Source, Windows, steps_for
