@@ -207,16 +207,15 @@ def _fill_in(b: Builder, frame: Frame, block: Register, work: Register) -> None:
 def _ask_for_huge_pages(b: Builder, data: Register, size: Register) -> None:
     """Fresh memory is faulted in 2 MiB at a time, not 4 KiB: the kernel then spends a tenth.
 
-    The advice reaches as far as the pages at both ends do: what lies beside a result in one
-    allocation of XLA's is another of the same program, and to others it does no harm.
+    Advised are whole huge pages alone: what else lies on the pages at both ends is not ours.
     """
     if sys.platform != "linux":
         return
     first = b.ptrtoint(data, i64)
-    start = b.and_(first, integer(-HUGE_PAGE))
-    stop = b.and_(b.add(b.add(first, size), integer(HUGE_PAGE - 1)), integer(-HUGE_PAGE))
+    inside = b.add(first, integer(HUGE_PAGE - 1))
+    start, stop = (b.and_(end, integer(-HUGE_PAGE)) for end in (inside, b.add(first, size)))
     advise = declared(b.module, "madvise", i32, [pointer, i64, i32])
-    with b.if_then(b.icmp_signed(">=", size, integer(HUGE_PAGE // 2))):
+    with b.if_then(b.icmp_unsigned("<", start, stop)):
         b.call(advise, [b.inttoptr(start, pointer), b.sub(stop, start), i32(_MADV_HUGEPAGE)])
 
 
