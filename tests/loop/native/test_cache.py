@@ -6,6 +6,7 @@ import logging
 import os
 import pathlib
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -139,6 +140,50 @@ def test_a_disk_that_is_full(folder, monkeypatch):
     monkeypatch.setattr("os.replace", full)
     run(monkeypatch)
     assert len(made) == 1 and list(folder.iterdir()) == []
+
+
+def test_the_folder_is_made_for_its_user_alone(folder):
+    before = os.umask(0o002)
+    try:
+        cache.store("name", b"code")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert cache.load("name") == b"code"
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777, 0o1777])
+def test_a_folder_that_others_may_write_to_is_not_used(folder, mode):
+    cache.store("name", b"code")
+    folder.chmod(mode)
+    with pytest.warns(UserWarning, match=r"may be written to by others.*chmod go-w") as said:
+        assert cache.load("name") is None
+        cache.store("other", b"code")
+        assert cache.load("name") is None
+    assert len(said) == 1
+    assert [path.name for path in folder.iterdir()] == ["name"]
+    folder.chmod(0o755)
+    assert cache.load("name") == b"code"
+
+
+def test_a_folder_of_somebody_else_is_not_used(folder, monkeypatch):
+    cache.store("name", b"code")
+    monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
+    with pytest.warns(UserWarning, match=r"another user.*RECURRAX_CACHE_DIR") as said:
+        assert cache.load("name") is None
+        cache.store("other", b"code")
+    assert len(said) == 1
+    assert [path.name for path in folder.iterdir()] == ["name"]
+
+
+def test_a_kernel_runs_where_the_folder_is_not_used(folder, monkeypatch):
+    folder.mkdir()
+    folder.chmod(0o777)
+    made = compilations(monkeypatch)
+    with pytest.warns(UserWarning, match="compiles its own"):
+        run(monkeypatch)
+    run(monkeypatch)
+    assert len(made) == 2 and list(folder.iterdir()) == []
 
 
 def test_without_a_home_nothing_is_kept(monkeypatch):

@@ -3,7 +3,8 @@
 A file holds a magic word, the SHA-256 of its name and of what follows, and the object code. Its
 name tells the body, the shapes, the processor and the compiler's version. Writers write beside it
 and rename: readers see a whole file or none. Anything that does not fit its checksum is as good as
-absent. Beyond a limit, what was not used for longest goes; any process may remove any file at any
+absent. What is loaded is run, so a folder that somebody else owns or may write to is not used.
+Beyond a limit, what was not used for longest goes; any process may remove any file at any
 time, since all that another one loses is the time to compile it anew.
 """
 
@@ -13,9 +14,11 @@ import hashlib
 import logging
 import os
 import pathlib
+import stat
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 
 log = logging.getLogger(__name__)
@@ -43,6 +46,34 @@ def directory() -> pathlib.Path | None:
     return base and base / "recurrax"
 
 
+def _is_trusted(folder: pathlib.Path) -> bool:
+    """Whether nobody but this user can have put code into `folder`; if not, that is said once.
+
+    Raises:
+        OSError: there is no such folder, or it cannot be looked at.
+    """
+    status = folder.stat()
+    if status.st_uid != os.geteuid():
+        _not_trusted(folder, "belongs to another user", "name a folder of your own")
+    elif status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        _not_trusted(
+            folder, "may be written to by others", f"run `chmod go-w {folder}`, or name another"
+        )
+    else:
+        return True
+    return False
+
+
+@functools.cache
+def _not_trusted(folder: pathlib.Path, fault: str, mend: str) -> None:
+    """Say so, once for each folder."""
+    warnings.warn(
+        f"Compiled kernels are neither read from {folder} nor kept there, since it {fault}: each "
+        f"process compiles its own. To keep them, {mend} with RECURRAX_CACHE_DIR.",
+        stacklevel=2,
+    )
+
+
 def _digest(name: str, code: bytes) -> bytes:
     return hashlib.sha256(name.encode() + b"\n" + code).digest()
 
@@ -54,6 +85,8 @@ def load(name: str) -> bytes | None:
         return None
     path = folder / name
     try:
+        if not _is_trusted(folder):
+            return None
         with path.open("rb") as file:
             held = file.read()
             used = os.fstat(file.fileno()).st_mtime
@@ -82,7 +115,9 @@ def store(name: str, code: bytes) -> None:
     if folder is None:
         return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_trusted(folder):
+            return
         handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
     except OSError as error:
         _not_kept(folder, error.strerror or str(error))
