@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from recurrax.loop import heap, jaxprs
+from recurrax.loop import jaxprs
 from recurrax.loop.body import Body, Feed, Products
 from recurrax.loop.fallback import stated
 from recurrax.loop.runners import xla
@@ -98,8 +98,6 @@ def run(
         ValueError: the caller forces the native runner, which cannot take the loop.
     """
     body = plain(body)
-    if jax.default_backend() == "cpu":
-        heap.keep_freed_memory()
     choice = choose(body, length=length, runner=runner)
     if choice.runner != "native" and length > 0:
         check_possible(runner, choice.refusals["native"])
@@ -125,7 +123,6 @@ def run_batch_major(
     if choose(body, length=length, runner=runner).runner != "native":
         return None
     native: Any = _native()
-    heap.keep_freed_memory()
     return native.run_batch_major(body, consts, carry, feeds, length=length, reverse=reverse)
 
 
@@ -149,7 +146,6 @@ def run_accompanied(
     if choose(body, length=length, runner=runner).runner != "native":
         return None
     native: Any = _native()
-    heap.keep_freed_memory()
     how = {"length": length, "reverse": reverse}
     return native.run_accompanied(body, consts, carry, xs, products, **how)
 

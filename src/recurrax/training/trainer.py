@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from recurrax import memory
 from recurrax.training import loops, prepare
 from recurrax.training.callbacks import CallbackList, History
 from recurrax.training.checks import whole
@@ -233,6 +234,8 @@ class Trainer(Steps):
 
     def _prepare(self, source: Source, training: bool = False, targets: bool = True) -> None:
         """Make all variables for these data, and refuse data that do not fit."""
+        if jax.default_backend() == "cpu":
+            memory.tune_unless_refused()
         layers = tuple(id(layer) for layer in self.flatten_layers())
         if layers != self._layers_of_steps:
             self._forget_steps()

@@ -12,7 +12,6 @@ import llvmlite
 import llvmlite.binding as llvm
 import llvmlite.ir as ir
 
-from recurrax.garbage import uncollected
 from recurrax.loop.native import cache, ffi, memory
 from recurrax.loop.native.driver import build_driver
 from recurrax.loop.native.emit import Module, integer
@@ -78,8 +77,7 @@ def _made(name: str, target: Target, build, entry: str) -> llvm.ExecutionEngine:
     code = cache.load(name)
     engine = None if code is None else _linked(code, entry)
     if engine is None:
-        with uncollected():  # a module is thousands of new objects
-            code = compile_module(build(), target)
+        code = compile_module(build(), target)
         cache.store(name, code)
         engine = _linked(code, entry)
     assert engine is not None

@@ -20,12 +20,8 @@ def thread_count() -> int:
         count = len(os.sched_getaffinity(0))
     else:
         count = os.cpu_count() or 1
-    return count if count == 1 else max(1, min(count, _rounded(quota())))
-
-
-def _rounded(processors: float) -> int | float:
-    """To the nearest whole number: a thread that has less than half of its time is not worth it."""
-    return processors if processors == float("inf") else int(processors + 0.5)
+    # To the nearest whole number: a thread that has less than half of its time is not worth it.
+    return count if count == 1 else max(1, int(min(count, quota()) + 0.5))
 
 
 def quota(proc: pathlib.Path = _PROC) -> float:
