@@ -10,6 +10,7 @@ arena is locked by one thread at a time.
 """
 
 import argparse
+import ctypes
 import functools
 import multiprocessing
 import resource
@@ -25,6 +26,25 @@ from recurrent import Case, recurrax
 SHAPES = [(64, 100, 256, 256), (32, 1000, 64, 128), (32, 100, 64, 128)]
 WHEN = ("never", "before", "after")
 STEPS = 20
+ALLOCATIONS = 4_000_000
+_ALLOCATE = """
+declare ptr @malloc(i64)
+declare void @free(ptr)
+define void @work(i64 %times) {
+entry:
+  br label %loop
+loop:
+  %k = phi i64 [0, %entry], [%next, %loop]
+  %block = call ptr @malloc(i64 40000)
+  store volatile i8 1, ptr %block
+  call void @free(ptr %block)
+  %next = add i64 %k, 1
+  %again = icmp slt i64 %next, %times
+  br i1 %again, label %loop, label %done
+done:
+  ret void
+}
+"""
 
 
 def lstm(shape: tuple[int, int, int, int]) -> Callable[[], Any]:
@@ -73,20 +93,20 @@ def measure(make: Callable[[], Callable[[], Any]], when: str, pipe: Any) -> None
 
 
 def contend(threads: int, when: str, pipe: Any) -> None:
-    """Threads that allocate and free blocks of NumPy arrays as fast as they can."""
-    import numpy as np
+    """Threads that allocate and free 40 kB as fast as they can, in machine code."""
+    import llvmlite.binding as llvm
 
     import recurrax
+    from recurrax.loop.native import target
 
     recurrax.tune_memory(False)
     if when == "before":
         recurrax.tune_memory()
-
-    def work() -> None:
-        for _ in range(20_000):
-            np.empty(40_000, np.uint8)
-
-    pool = [threading.Thread(target=work) for _ in range(threads)]
+    target.initialise()
+    machine = target.host().machine()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(_ALLOCATE), machine)
+    work = ctypes.CFUNCTYPE(None, ctypes.c_int64)(engine.get_function_address("work"))
+    pool = [threading.Thread(target=work, args=(ALLOCATIONS // threads,)) for _ in range(threads)]
     begun, used = time.perf_counter(), time.process_time()
     for thread in pool:
         thread.start()

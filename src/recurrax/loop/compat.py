@@ -270,6 +270,14 @@ def is_exported(context: Any) -> bool:
     return bool(context.module_context.lowering_parameters.for_export)
 
 
+def keep_alive(context: Any, needed: Any) -> None:
+    """Let JAX refer to `needed` as long as it does to the program that is being lowered.
+
+    Relies on `ModuleContext.add_keepalive`.
+    """
+    context.module_context.add_keepalive(needed)
+
+
 def transposed_operand(value: Any) -> tuple[Any, list[int]] | None:
     """What the MLIR `value` is a transpose of, and its permutation; None where it is none.
 

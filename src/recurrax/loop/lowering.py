@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from recurrax.loop import compat
+from recurrax.loop import compat, holding
 from recurrax.loop.body import Body, Gathered, Multiplied
 from recurrax.loop.compat import ClosedJaxpr, Primitive
 
@@ -28,7 +28,11 @@ def register(
             turned = {number for k, number in stacks(**params).items() if _is_turned(args[k])}
             params["swapped"] = tuple(sorted({*params["swapped"], *turned}))
         exported = compat.is_exported(context)
-        return rule(context, *args, runner=runner or ("xla" if exported else None), **params)
+        with holding.collected() as held:
+            results = rule(context, *args, runner=runner or ("xla" if exported else None), **params)
+        for needed in held:
+            compat.keep_alive(context, needed)
+        return results
 
     compat.register_lowering(primitive, lower, apart=stacks is not None)
 

@@ -17,12 +17,13 @@ import pytest
 from against_xla import body_of, draw, run_native
 
 import recurrax
-from recurrax.loop.native import cache, kernel
+from recurrax.loop.native import cache, doors, kernel
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     kernel._driver()  # what these tests count are kernels
+    next(kernel._closed_doors())
     monkeypatch.setenv("RECURRAX_CACHE_DIR", str(tmp_path / "kernels"))
     return tmp_path / "kernels"
 
@@ -30,17 +31,18 @@ def folder(tmp_path, monkeypatch):
 def run(monkeypatch):
     """Run one loop as a process does that has not seen it: registered names are forgotten."""
     names = {}
-    monkeypatch.setattr(kernel, "_engines", names)
+    monkeypatch.setattr(kernel, "_kernels", names)
+    monkeypatch.setattr(doors, "_doors", names_known := {})
     arguments = (draw(1, 5, 5),), (draw(2, 3, 5),), (draw(3, 4, 3, 5),)
     body = body_of(lambda c, s, x: ((jnp.tanh(s[0] @ c[0] + x[0]),), (s[0],)), *arguments)
     # XLA keeps the first handler of a name: a name of its own for each run tells them apart
     run.count += 1
     monkeypatch.setattr(kernel, "_compiler_version", lambda: f"test {run.name}")
     registered = []
-    monkeypatch.setattr(kernel.ffi, "register", lambda name, address: registered.append(address))
+    monkeypatch.setattr(doors.ffi, "register", lambda name, address: registered.append(address))
     monkeypatch.setattr("jax.ffi.ffi_call", lambda name, shapes, **_: lambda *a: [a[1], a[2]])
     run_native(body, *arguments)
-    assert registered == [kernel._engines[n].get_function_address("handler") for n in names]
+    assert registered == [names_known[n].address for n in names]
     return registered
 
 

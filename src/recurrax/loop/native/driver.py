@@ -163,6 +163,7 @@ def _take_block(b: Builder, frame: Frame, request, work) -> Register:
 
 def _fill_in(b: Builder, frame: Frame, block: Register, work: Register) -> None:
     store_field(b, block, WORK, work)
+    b.atomic_rmw("add", at(b, work, i8, Field.USERS.offset), integer(1), "seq_cst")
     store_field(b, block, _REFERENCES, word(b, work, Field.WORKERS))
     for counter in (_TICKET, DONE, _WORKERS, _PART, _PREPARED, PROGRESS, *pairing.WORDS):
         store_field(b, block, counter, integer(0))
@@ -310,5 +311,7 @@ def _emit_release(module: ir.Module) -> ir.Function:
                 b.call(free, [b.inttoptr(old, pointer)])
             with let_go:
                 b.call(free, [block])
+        # The table is read no more: it may be freed now.
+        b.atomic_rmw("sub", at(b, work, i8, Field.USERS.offset), integer(1), "seq_cst")
     b.ret_void()
     return made

@@ -1,18 +1,23 @@
 """From a lowered step to a function that XLA can call: emit, compile, keep, register."""
 
+import contextlib
+import ctypes
 import functools
 import hashlib
 import importlib.metadata
 import pathlib
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
 import llvmlite.ir as ir
 
-from recurrax.loop.native import cache, ffi, memory
+from recurrax.loop import holding
+from recurrax.loop.native import cache, doors, memory
 from recurrax.loop.native.driver import build_driver
 from recurrax.loop.native.emit import Module, integer
 from recurrax.loop.native.jobs import Company, CompanyCode
@@ -33,7 +38,9 @@ _SHORT = 16  # rows in all steps together; found by measurement, for 64 to 512 u
 _IN_ORDER, _TURNED = 512 << 10, 1 << 20
 _OBJECT_FILES = (b"\x7fELF", b"\xcf\xfa\xed\xfe")  # of Linux, of macOS
 _lock = threading.Lock()
-_engines: dict[str, llvm.ExecutionEngine] = {}
+_locks: "weakref.WeakValueDictionary[str, Any]" = weakref.WeakValueDictionary()
+_engines: "weakref.WeakValueDictionary[str, llvm.ExecutionEngine]" = weakref.WeakValueDictionary()
+_kernels: "weakref.WeakValueDictionary[str, doors.Kernel]" = weakref.WeakValueDictionary()
 
 
 @functools.cache
@@ -53,35 +60,61 @@ def fingerprint(*parts: object) -> str:
     return f"{cache.PREFIX}{digest.hexdigest()[:32]}"
 
 
-def ensure(name: str, target: Target, build: Callable[[], ir.Module]) -> None:
-    """See to it that XLA knows the handler `name`, from the disk or made new."""
+@contextlib.contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """One thread at a time makes the code `name`; others may make theirs meanwhile."""
     with _lock:
-        if name in _engines:
-            return
-        engine = _made(name, target, build, HANDLER)
-        ffi.register(name, engine.get_function_address(HANDLER))
-        _engines[name] = engine
+        lock = _locks.setdefault(name, threading.Lock())
+    with lock:
+        yield
+
+
+def ensure(name: str, target: Target, build: Callable[[], ir.Module]) -> None:
+    """See to it that XLA knows the handler `name`, from the disk or made new, as long as the
+    program that is being lowered may be run."""
+    with _alone(name):
+        kernel = _kernels.get(name)
+        if kernel is None:
+            code, engine = _made(name, target, build, HANDLER)
+            kernel = _kernels[name] = doors.opened(name, code, engine, _closed_doors())
+        holding.hold(kernel)
+
+
+def _revive(name: str, code: bytes) -> None:
+    """Open the door of a kernel that was let go, for good."""
+    with _alone(name):
+        kernel = _kernels.get(name)
+        if kernel is None:
+            engine = _linked(code)
+            assert engine is not None
+            kernel = _kernels[name] = doors.opened(name, code, engine, _closed_doors())
+        holding.hold(kernel)
 
 
 def made(
     name: str, target: Target, build: Callable[[], ir.Module], entry: str
 ) -> llvm.ExecutionEngine:
-    """The code `name`, from the disk or made new; `entry` is one of its public functions."""
-    with _lock:
-        if name not in _engines:
-            _engines[name] = _made(name, target, build, entry)
-        return _engines[name]
+    """The code `name`, from the disk or made new, `entry` being one of its public functions.
+
+    It is there as long as somebody refers to what is returned.
+    """
+    with _alone(name):
+        engine = _engines.get(name)
+        if engine is None:
+            _, engine = _made(name, target, build, entry)
+            _engines[name] = engine
+        return engine
 
 
-def _made(name: str, target: Target, build, entry: str) -> llvm.ExecutionEngine:
+def _made(name: str, target: Target, build, entry: str) -> tuple[bytes, llvm.ExecutionEngine]:
     code = cache.load(name)
     engine = None if code is None else _linked(code, entry)
-    if engine is None:
+    if code is None or engine is None:
         code = compile_module(build(), target)
         cache.store(name, code)
         engine = _linked(code, entry)
     assert engine is not None
-    return engine
+    return code, engine
 
 
 def compile_module(module: ir.Module, target: Target) -> bytes:
@@ -89,9 +122,31 @@ def compile_module(module: ir.Module, target: Target) -> bytes:
     machine = target.machine()
     module.triple = target.triple
     module.data_layout = str(machine.target_data)
-    parsed = llvm.parse_assembly(str(module))
+    # In a context of its own, which no other thread works on.
+    parsed = llvm.parse_assembly(str(module), llvm.create_context())
     parsed.verify()
-    return machine.emit_object(parsed)
+    return _emitted(machine, parsed)
+
+
+def _emitted(machine: llvm.TargetMachine, module: llvm.ModuleRef) -> bytes:
+    """Object code, made while other threads may make theirs.
+
+    llvmlite lets one thread at a time call LLVM. Most of a compilation is this one call, on things
+    that are the thread's own, so it goes past that lock where llvmlite has it where it is known.
+    """
+    library = llvm.ffi.lib
+    emit = getattr(library.LLVMPY_TargetMachineEmitToMemory, "_cfn", None)
+    if emit is None:
+        return machine.emit_object(module)
+    with llvm.ffi.OutputString() as error:
+        held = emit(machine, module, 1, error)
+        if not held:
+            raise RuntimeError(str(error))
+    try:
+        start, size = library.LLVMPY_GetBufferStart(held), library.LLVMPY_GetBufferSize(held)
+        return ctypes.string_at(start, size)
+    finally:
+        library.LLVMPY_DisposeMemoryBuffer(held)
 
 
 def _linked(code: bytes, entry: str = HANDLER) -> llvm.ExecutionEngine | None:
@@ -108,14 +163,41 @@ def _linked(code: bytes, entry: str = HANDLER) -> llvm.ExecutionEngine | None:
     return engine if engine.get_function_address(entry) else None
 
 
-@functools.cache
+def _once(make: Callable[[], Any]) -> Callable[[], Any]:
+    """`make`, called by one thread alone and never again."""
+    made, lock = functools.cache(make), threading.RLock()
+
+    @functools.wraps(make)
+    def once() -> Any:
+        with lock:
+            return made()
+
+    return once
+
+
+@_once
 def _driver() -> llvm.ExecutionEngine:
     """The driver, from the disk or made new; kernels linked from now on find it."""
     target = host()
-    engine = _made(fingerprint(DRIVER, target), target, lambda: build_driver(target), DRIVER)
+    _, engine = _made(fingerprint(DRIVER, target), target, lambda: build_driver(target), DRIVER)
     for name in (DRIVER, LEADER, MEETING):
         llvm.add_symbol(name, engine.get_function_address(name))
     return engine
+
+
+@_once
+def _closed_doors() -> Iterator[tuple[int, int, Callable]]:
+    """Doors that lead nowhere yet, without end; taken by one thread at a time."""
+    target, modules = host(), []
+
+    def make() -> llvm.ExecutionEngine:
+        name = fingerprint("doors", target)
+        _, engine = _made(name, target, lambda: doors.build_doors(target), doors.TURN)
+        doors.revive_by(engine, _revive)
+        modules.append(engine)
+        return engine
+
+    return doors.endless(make)
 
 
 def has_length(step: Step) -> bool:

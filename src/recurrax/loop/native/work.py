@@ -27,7 +27,7 @@ from recurrax.loop.native.emit import (
 )
 from recurrax.loop.native.memory import LINE, aligned
 
-HANDLER, DRIVER = "handler", "recurrax_drive"
+HANDLER, TABLE, DRIVER = "handler", "recurrax_work", "recurrax_drive"
 LEADER, MEETING = "recurrax_lead", "recurrax_meet"
 # Of a block: tiles done, the steps of the call, the work, the caller's processor, the steps done by
 # the one tile of a loop with jobs alongside, what is its own and its partner's to write
@@ -75,6 +75,7 @@ class Field(enum.IntEnum):
     LENGTH_AXIS = 22
     PARTS = 23
     NUM_GROWN = 24
+    USERS = 25  # blocks in use: until there is none, somebody may read this table
 
     @property
     def offset(self) -> int:
@@ -159,11 +160,13 @@ class Work:
             Field.LENGTH_AXIS: axis,
             Field.PARTS: self.parts,
             Field.NUM_GROWN: len(self.grown_results),
+            Field.USERS: 0,
         }
 
 
 def emit_handler(module: ir.Module, work: Work) -> None:
-    """`XLA_FFI_Error* handler(XLA_FFI_CallFrame*)`, the one public function of the module."""
+    """`XLA_FFI_Error* handler(XLA_FFI_CallFrame*)`, the one public function of the module,
+    and the public table `TABLE`."""
     null = ir.Constant(pointer, None)
     words: dict[Field, Any] = dict.fromkeys(
         (Field.SPARE, Field.PREPARE, Field.FINISH, Field.JOB, Field.BOUNDS), null
@@ -191,8 +194,8 @@ def emit_handler(module: ir.Module, work: Work) -> None:
     words |= {field: ir.Constant(i64, n) for field, n in numbers.items()}
     grown = [ir.Constant(i64, n) for n in itertools.chain(*work.grown_results)]
     content = ir.Constant.literal_struct([*(words[field] for field in Field), *grown])
-    table: Register = ir.GlobalVariable(module, content.type, "work")
-    table.linkage, table.initializer = "internal", content
+    table: Register = ir.GlobalVariable(module, content.type, TABLE)
+    table.initializer = content
 
     handler = ir.Function(module, ir.FunctionType(pointer, [pointer]), HANDLER)
     b = ir.IRBuilder(handler.append_basic_block("entry"))

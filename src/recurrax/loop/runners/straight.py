@@ -48,7 +48,7 @@ class StepProgram:
         step = lower(body)
         check_effort(scheduled(step, target))
         name = fingerprint("step", step.described(), target)
-        engine = made(name, target, lambda: build_step(step, target), "step")
+        self._engine = engine = made(name, target, lambda: build_step(step, target), "step")
 
         def entry(name: str, prototype: Callable[..., type] = ctypes.PYFUNCTYPE):
             return prototype(None, ctypes.c_void_p)(engine.get_function_address(name))
