@@ -23,7 +23,8 @@ from recurrax.loop.native import cache, doors, kernel
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     kernel._driver()  # what these tests count are kernels
-    next(kernel._closed_doors())
+    doors_at_hand = iter([next(kernel._closed_doors()) for _ in range(4)])
+    monkeypatch.setattr(kernel, "_closed_doors", lambda: doors_at_hand)
     monkeypatch.setenv("RECURRAX_CACHE_DIR", str(tmp_path / "kernels"))
     return tmp_path / "kernels"
 
@@ -51,7 +52,7 @@ run.name = "cache"
 
 
 def compilations(monkeypatch):
-    """Counts how often code is compiled."""
+    """Counts how often a kernel is compiled."""
     made = []
     compile_module = kernel.compile_module
     monkeypatch.setattr(kernel, "compile_module", lambda *a: made.append(1) or compile_module(*a))
@@ -112,7 +113,7 @@ def test_code_of_another_name_is_compiled_anew(folder, monkeypatch):
     assert len(made) == 2
 
 
-def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch, caplog):
+def test_a_folder_that_cannot_be_written(folder, tmp_path, monkeypatch, caplog):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("RECURRAX_CACHE_DIR", str(tmp_path / "file" / "kernels"))
     cache._not_kept.cache_clear()
