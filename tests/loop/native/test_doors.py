@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import gc
-import pathlib
 import threading
 
 import jax
@@ -125,25 +124,21 @@ def test_kernels_come_and_go_while_others_call_them(monkeypatch):
             done.result(timeout=60)
 
 
-def _resident():
-    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-
-@pytest.mark.skipif(not pathlib.Path("/proc/self/statm").exists(), reason="needs /proc")
-def test_memory_does_not_grow_with_kernels_that_are_let_go():
-    """Each puts 16 MiB by for its next call: weights, and memory for its rows."""
-
-    def once(units):
-        call, xs = program(units)
-        jax.block_until_ready(call(xs))
-        jax.clear_caches()
-        gc.collect()
-
-    once(2000)
-    before = _resident()
-    for units in range(2001, 2005):
-        once(units)
-    assert _resident() - before < 40 << 20
+def test_what_a_kernel_has_put_by_is_freed_with_it(monkeypatch):
+    freed, free = [], doors._free()
+    monkeypatch.setattr(doors, "_free", lambda: lambda spare: freed.append(spare) or free(spare))
+    call, xs = program(19)
+    xs = xs[:, :4]  # rows for one thread: no helper may be late
+    before = set(kernel._kernels)
+    jax.block_until_ready(call(xs))
+    (name,) = set(kernel._kernels) - before
+    door = doors._doors[name]
+    assert door.handler
+    del call
+    jax.clear_caches()
+    settled()
+    assert door.handler == 0 and door not in [each[0] for each in doors._leaving]
+    assert any(freed)
 
 
 def test_two_kernels_are_made_at_once(monkeypatch):
