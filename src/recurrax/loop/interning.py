@@ -4,6 +4,7 @@ What JAX and the runners compile, they find again by the identity of a jaxpr; a 
 anew at each call of a layer would be compiled anew.
 """
 
+import threading
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any
@@ -17,18 +18,21 @@ from recurrax.loop.jaxprs import Atom
 
 _LIMIT = 512
 _known: OrderedDict[Hashable, Body] = OrderedDict()
+_lock = threading.Lock()
 
 
 def interned(body: Body) -> Body:
     """The first body seen with the program of `body`; itself where programs cannot be compared."""
     try:
         key = (_program(body.jaxpr), body.num_consts, body.num_carry)
-        found = _known.setdefault(key, body)
+        hash(key)
     except TypeError:  # a parameter that is not hashable
         return body
-    _known.move_to_end(key)
-    if len(_known) > _LIMIT:
-        _known.popitem(last=False)
+    with _lock:
+        found = _known.setdefault(key, body)
+        _known.move_to_end(key)
+        if len(_known) > _LIMIT:
+            _known.popitem(last=False)
     return found
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import threading
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -247,15 +248,21 @@ def _ready() -> None:
         raise Unsupported(refused)
 
 
-_steps: "weakref.WeakKeyDictionary" = weakref.WeakKeyDictionary()
+# By program, and by how many of its arguments are consts and carries.
+_steps: "weakref.WeakKeyDictionary[Any, dict[tuple[int, int], Step]]"
+_steps = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
 
 
 def _lowered(body: Body) -> Step:
-    known = _steps.get(body.jaxpr)
-    if known is None:
+    key = body.num_consts, body.num_carry
+    with _lock:
+        known = _steps.setdefault(body.jaxpr, {}).get(key)
+    if known is None:  # by two threads at once, where both come first
         known = lower(body)
         check_effort(scheduled(known, host()))
-        _steps[body.jaxpr] = known
+        with _lock:
+            known = _steps.setdefault(body.jaxpr, {}).setdefault(key, known)
     return known
 
 
