@@ -4,13 +4,14 @@
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from recurrax.loop import compat, gates, jaxprs, kept, look_ups, operations
+from recurrax.loop import compat, gates, jaxprs, kept, look_ups, operations, residuals
 from recurrax.loop.body import Body
 from recurrax.loop.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from recurrax.loop.jaxprs import Atom
@@ -37,9 +38,9 @@ class Use:
 class Joint:
     """One step forward and back.
 
-    `body` takes the consts; the cotangents of the float carries, the gradients accumulated so
+    `body` takes the consts; the cotangents of the carries that move, the gradients accumulated so
     far of the consts `accumulated`, and the `sums` so far; and as xs the carry, x, the kept
-    values, the cotangents of the float ys. It returns the new cotangents, gradients and sums; and
+    values, the cotangents of the ys that move. It returns the new cotangents, gradients and sums;
     as ys the cotangents of the wanted xs, the taps, and the values `others`, done again for the
     uses that multiply them.
     """
@@ -50,8 +51,8 @@ class Joint:
     uses: tuple[Use, ...]
     accumulated: tuple[int, ...]
     others: tuple[Var, ...]
-    float_carry: tuple[int, ...]
-    float_ys: tuple[int, ...]
+    moving_carry: tuple[int, ...]
+    moving_ys: tuple[int, ...]
     wanted_xs: tuple[int, ...]
     num_taps: int
     sums: tuple[Any, ...]
@@ -151,16 +152,20 @@ class _Taps:
         return len(self.summed) - 1
 
 
-def joint(body: Body, wanted: Sequence[bool]) -> Joint:
-    """Trace one step of `body` forward and back, for gradients of the `wanted` inputs."""
+def joint(body: Body, wanted: Sequence[bool], outputs: Sequence[bool]) -> Joint:
+    """Trace one step of `body` forward and back, for gradients of the `wanted` inputs.
+
+    Cotangents are those of the `outputs`: carries and ys that move and, with each, all carries that
+    it comes from and that move.
+    """
     roots = tuple(k.root for k in kept.find(body.jaxpr.jaxpr))
     body = gates.joined(body, roots)
     jaxpr = body.jaxpr.jaxpr
     m, n = body.num_consts, body.num_consts + body.num_carry
     const_vars, carry_vars, x_vars = jaxpr.invars[:m], jaxpr.invars[m:n], jaxpr.invars[n:]
     y_out = jaxpr.outvars[body.num_carry :]
-    float_carry = tuple(i for i, v in enumerate(carry_vars) if jaxprs.is_float(v.aval))
-    float_ys = tuple(i for i, v in enumerate(y_out) if jaxprs.is_float(v.aval))
+    moving_carry = tuple(i for i in range(body.num_carry) if outputs[i])
+    moving_ys = tuple(i for i in range(body.num_ys) if outputs[body.num_carry + i])
     wanted_xs = tuple(i for i, w in enumerate(wanted[n:]) if w)
     wanted_consts = [i for i, w in enumerate(wanted[:m]) if w]
 
@@ -180,16 +185,16 @@ def joint(body: Body, wanted: Sequence[bool]) -> Joint:
         def primal(diff_consts, diff_carry, diff_xs, taps, sums):
             env: dict[Var, Any] = dict(zip(jaxpr.invars, [*consts, *carry, *xs], strict=True))
             env.update(zip((const_vars[i] for i in accumulated), diff_consts, strict=True))
-            env.update(zip((carry_vars[i] for i in float_carry), diff_carry, strict=True))
+            env.update(zip((carry_vars[i] for i in moving_carry), diff_carry, strict=True))
             env.update(zip((x_vars[i] for i in wanted_xs), diff_xs, strict=True))
 
             def rule(eqn, operands):
-                if eqn.effects:
-                    return []
                 value = eqn.outvars[0] if eqn.outvars else None
                 if value in gates_of:
                     k, made = gates_of[value], kept_values[kept_of[value]]
                     return [gates.kept_in_place(k.activations, made, env[k.root])]
+                if residuals.is_kept(eqn):
+                    return [kept_values[kept_of[eqn.outvars[0]]]]
                 operands = list(operands)
                 for position, const, own in taps_at.at(eqn):
                     operands[position] = consts[const]
@@ -206,14 +211,14 @@ def joint(body: Body, wanted: Sequence[bool]) -> Joint:
                     for v, y in zip(eqn.outvars, outputs, strict=True)
                 ]
 
-            outputs = jaxprs.evaluate(jaxpr, env, rule, inline=())
-            floats = [outputs[i] for i in float_carry]
-            floats += [outputs[body.num_carry + i] for i in float_ys]
-            return floats, [env[v] for v in others]
+            made = jaxprs.evaluate(jaxpr, env, rule, inline=())
+            moving = [made[i] for i in moving_carry]
+            moving += [made[body.num_carry + i] for i in moving_ys]
+            return moving, [env[v] for v in others]
 
         diff = (
             [consts[i] for i in accumulated],
-            [carry[i] for i in float_carry],
+            [carry[i] for i in moving_carry],
             [xs[i] for i in wanted_xs],
             [jaxprs.zeros(v.aval) for v in taps_at.products],
             [jaxprs.zeros(a) for a in taps_at.summed],
@@ -221,26 +226,29 @@ def joint(body: Body, wanted: Sequence[bool]) -> Joint:
         _, vjp, again = jax.vjp(primal, *diff, has_aux=True)
         return vjp, again
 
-    def flat(*args):
+    def flat(*args, run=lambda f, *args: f(*args)):
         totals = len(accumulated) + len(taps_at.summed)
-        groups = [m, len(float_carry), totals, len(carry_vars), len(x_vars), len(keep)]
+        groups = [m, len(moving_carry), totals, len(carry_vars), len(x_vars), len(keep)]
         parts, start = [], 0
         for size in groups:
             parts.append(args[start : start + size])
             start += size
         consts, carry_cts, so_far, carry, xs, kept_values = parts
-        vjp, again = one_step(consts, carry, xs, kept_values)
+        vjp, again = run(one_step, consts, carry, xs, kept_values)
         d_consts, d_carry, d_xs, d_taps, d_sums = vjp([*carry_cts, *args[start:]])
         so_far = [total + d for total, d in zip(so_far, [*d_consts, *d_sums], strict=True)]
         return [*d_carry, *so_far, *d_xs, *d_taps, *again]
 
-    before = [*const_vars, *(carry_vars[i] for i in float_carry)]
+    before = [*const_vars, *(carry_vars[i] for i in moving_carry)]
     before += [const_vars[i] for i in accumulated]
-    behind = [*carry_vars, *x_vars, *(k.value for k in keep), *(y_out[i] for i in float_ys)]
+    behind = [*carry_vars, *x_vars, *(k.value for k in keep), *(y_out[i] for i in moving_ys)]
     avals = [jaxprs.strong(v.aval) for v in before]
     avals += [*taps_at.summed, *(jaxprs.strong(v.aval) for v in behind)]
-    closed = jaxprs.inlined(jax.make_jaxpr(flat)(*avals))
-    num_carry = len(float_carry) + len(accumulated) + len(taps_at.summed)
+    closed = jax.make_jaxpr(flat)(*avals)
+    if closed.effects:
+        closed = jax.make_jaxpr(functools.partial(flat, run=jaxprs.without_printing))(*avals)
+    closed = jaxprs.inlined(closed, checkpoints=True)
+    num_carry = len(moving_carry) + len(accumulated) + len(taps_at.summed)
     return Joint(
         step=body,
         body=Body(closed, m, num_carry),
@@ -248,8 +256,8 @@ def joint(body: Body, wanted: Sequence[bool]) -> Joint:
         uses=tuple(taps_at.uses),
         accumulated=accumulated,
         others=others,
-        float_carry=float_carry,
-        float_ys=float_ys,
+        moving_carry=moving_carry,
+        moving_ys=moving_ys,
         wanted_xs=wanted_xs,
         num_taps=len(taps_at.products),
         sums=tuple(taps_at.summed),
@@ -300,7 +308,7 @@ def backward(joint: Joint, wanted_carry: Sequence[bool], zero_ys: Sequence[bool]
     cotangents are zero.
     """
     body = joint.body
-    first_ct = body.num_xs - len(joint.float_ys)
+    first_ct = body.num_xs - len(joint.moving_ys)
     zeros = {first_ct + i for i, z in enumerate(zero_ys) if z}
     closed, zero_out = _without_zeros(body, first_ct, zeros)
     jaxpr = closed.jaxpr
@@ -328,7 +336,7 @@ def backward(joint: Joint, wanted_carry: Sequence[bool], zero_ys: Sequence[bool]
     grows = [a is not z for a, z in zip(carry_in, carry_out, strict=True)]
     small, consts, carry, used_xs = jaxprs.pruned(
         Body(ClosedJaxpr(small, closed.consts), body.num_consts, body.num_carry),
-        [*wanted_carry, *grows[len(joint.float_carry) :]],
+        [*wanted_carry, *grows[len(joint.moving_carry) :]],
         [True] * len(leaving),
     )
     return Backward(small, tuple(consts), tuple(carry), tuple(used_xs), tuple(results))

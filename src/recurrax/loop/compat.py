@@ -20,6 +20,10 @@ TESTED = "0.10.2 to 0.12"
 try:
     # Programs as data. In JAX 0.10 a `ClosedJaxpr` holds a `Jaxpr` and its constants; since 0.11
     # both names mean one class, whose `jaxpr` is itself.
+    # What runs one primitive alone, and what divides a program under `jax.checkpoint`. Private, and
+    # what the primitives of JAX itself use.
+    from jax._src.dispatch import apply_primitive as _apply_primitive
+    from jax._src.interpreters.partial_eval import partial_eval_jaxpr_custom as _divided
     from jax.extend.core import (
         ClosedJaxpr,
         Jaxpr,
@@ -40,6 +44,9 @@ try:
     _JVPS, _TRANSPOSES = _ad.primitive_jvps, _ad.primitive_transposes
     # Rules that are told about the axis. Public, but described nowhere.
     _BATCHERS = _batching.fancy_primitive_batchers
+    # Rules of `jax.checkpoint` with a policy.
+    _POLICY_RULES = _partial_eval.partial_eval_jaxpr_custom_rules
+    _DCE_RULES = _partial_eval.dce_rules
     Zero, UndefinedPrimal = _ad.Zero, _ad.UndefinedPrimal
 except (ImportError, AttributeError) as error:
     raise ImportError(
@@ -50,6 +57,7 @@ except (ImportError, AttributeError) as error:
 __all__ = [
     "ALL_CALLS",
     "CALLS",
+    "CHECKPOINTS",
     "DERIVATIVE_CALLS",
     "NEWER",
     "PLAIN_CALLS",
@@ -74,9 +82,8 @@ CALLS = {
     "pjit": "jaxpr",
     "closed_call": "call_jaxpr",
     "core_call": "call_jaxpr",
-    "remat2": "jaxpr",
-    "checkpoint": "jaxpr",
 }
+CHECKPOINTS = {"remat2": "jaxpr", "checkpoint": "jaxpr"}
 DERIVATIVE_CALLS = {
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
@@ -99,7 +106,7 @@ NEWER: dict[str, Callable[..., Any]] = {
     "polynomial": _polynomial,
 }
 PLAIN_CALLS = frozenset((*CALLS, *NEWER))
-ALL_CALLS = PLAIN_CALLS | frozenset(DERIVATIVE_CALLS)
+ALL_CALLS = PLAIN_CALLS | frozenset((*CHECKPOINTS, *DERIVATIVE_CALLS))
 
 
 # ---- programs ----
@@ -120,7 +127,7 @@ def called_program(eqn: JaxprEqn) -> ClosedJaxpr | None:
     name = eqn.primitive.name
     if name in NEWER:
         return _in_older_words(name, tuple(eqn.params.items()), *(v.aval for v in eqn.invars))
-    parameter = CALLS.get(name) or DERIVATIVE_CALLS.get(name)
+    parameter = {**CALLS, **CHECKPOINTS, **DERIVATIVE_CALLS}.get(name)
     return None if parameter is None else closed(eqn.params[parameter])
 
 
@@ -157,6 +164,41 @@ def dce(
     Inputs marked in `inputs` stay. Relies on `partial_eval.dce_jaxpr`.
     """
     return _partial_eval.dce_jaxpr(jaxpr, list(outputs), inputs)
+
+
+def inner_programs(eqn: JaxprEqn) -> list[Jaxpr]:
+    """The programs that `eqn` holds; rules of custom derivatives are none."""
+    return list(jaxprs_in_params(eqn.params))
+
+
+def without_prints(jaxpr: Jaxpr) -> Jaxpr:
+    """`jaxpr` without `jax.debug.print` and its like, in the programs inside it too.
+
+    Relies on `JaxprEqn.replace`, and on programs standing in parameters as such or in tuples.
+    """
+    if not any(map(is_debug, jaxpr.effects)):
+        return jaxpr
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, Jaxpr):
+            return without_prints(value)
+        if isinstance(value, ClosedJaxpr):
+            return ClosedJaxpr(without_prints(value.jaxpr), value.consts)
+        return tuple(map(changed, value)) if isinstance(value, tuple) else value
+
+    eqns = []
+    for eqn in jaxpr.eqns:
+        if any(map(is_debug, eqn.effects)):
+            if not inner_programs(eqn):
+                continue
+            params = {name: changed(value) for name, value in eqn.params.items()}
+            eqn = eqn.replace(params=params, effects=_no_prints(eqn.effects))
+        eqns.append(eqn)
+    return replaced(jaxpr, eqns=eqns, effects=_no_prints(jaxpr.effects))
+
+
+def _no_prints(effects: Any) -> set[Any]:
+    return {e for e in effects if not is_debug(e)}
 
 
 def custom_jvp_rule(eqn: JaxprEqn) -> tuple[Any, Callable[[], tuple[Any, Any, Any]]]:
@@ -237,6 +279,46 @@ def define_batching(primitive: Primitive, rule: Callable[..., Any]) -> None:
         return outputs, [None] * len(outputs) if primitive.multiple_results else None
 
     _BATCHERS[primitive] = batch
+
+
+def apply(primitive: Primitive) -> Callable[..., Any]:
+    """What runs `primitive` outside a program, as JAX runs its own.
+
+    Relies on `jax._src.dispatch.apply_primitive`, which compiles it alone, and does not call it
+    again for `jax_debug_nans` or `jax_disable_jit`.
+    """
+    return functools.partial(_apply_primitive, primitive)
+
+
+def define_policy_rule(primitive: Primitive, rule: Callable[..., Any]) -> None:
+    """`rule(saveable, unknown, at_hand, eqn)` divides an equation under `jax.checkpoint`.
+
+    Relies on `partial_eval.partial_eval_jaxpr_custom_rules`.
+    """
+    _POLICY_RULES[primitive] = rule
+
+
+def define_dce(primitive: Primitive, rule: Callable[..., Any]) -> None:
+    """`rule(used, eqn)` tells which arguments `eqn` reads for the results `used`, and what is left.
+
+    Relies on `partial_eval.dce_rules`, whose rules JAX 0.12 tells about references in between.
+    """
+    _DCE_RULES[primitive] = lambda used, *rest: rule(used, rest[-1])
+
+
+def divided_by_policy(
+    jaxpr: Jaxpr, at_hand: Sequence[bool], saveable: Callable[..., Any]
+) -> tuple[Jaxpr, Jaxpr, list[bool], int]:
+    """The two halves of `jaxpr` under `jax.checkpoint`, all of its inputs being known.
+
+    Returns the first half, with the values kept as further outputs; the half done again, with
+    those as its first inputs; which outputs this makes (at least those `at_hand`); and how many
+    values are kept. Relies on `jax._src.interpreters.partial_eval.partial_eval_jaxpr_custom`.
+    """
+    none = [False] * len(jaxpr.invars)
+    asked = [False] * len(jaxpr.outvars), list(at_hand)
+    first, again, _, made, kept = _divided(jaxpr, none, True, *asked, saveable)
+    return first, again, list(made), kept
 
 
 # ---- lowering ----

@@ -5,34 +5,27 @@ JAX then runs the rule's own forward part (`fwd` of `jax.custom_vjp`, the first 
 loop that kept the function itself would apply its rule a second time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container
 from typing import Any
 
 import jax
 
 from recurrax.loop import compat, jaxprs
 from recurrax.loop.body import Body
-from recurrax.loop.compat import JaxprEqn
-from recurrax.loop.primitive import depends
+from recurrax.loop.compat import JaxprEqn, Var
+from recurrax.loop.moving import moving_operands
 
 
-def differentiated(body: Body, wanted: Sequence[bool]) -> Body:
-    """`body` with the forward part of the rules of all it computes from the `wanted` inputs."""
+def differentiated(body: Body, moves: Container[Var]) -> Body:
+    """`body` with the forward part of the rules of all it computes from values that move."""
     jaxpr = body.jaxpr.jaxpr
     if not any(map(_has_rule, jaxpr.eqns)):
         return body
-    inputs, _ = depends(jaxpr, wanted, body.num_consts, body.num_carry)
-    marked = {v for v, m in zip(jaxpr.invars, inputs, strict=True) if m}
 
     def rule(eqn: JaxprEqn, operands: list[Any]) -> list[Any] | None:
-        depending = {v for v in jaxprs.variables(eqn.invars) if v in marked}
-        if not depending:
+        moving = moving_operands(eqn, moves)
+        if not moving or not _has_rule(eqn):
             return None
-        marked.update(eqn.outvars)
-        if not _has_rule(eqn):
-            return None
-        floats = [v for v in depending if jaxprs.is_float(jaxprs.aval(v))]
-        moving = [i for i, v in enumerate(eqn.invars) if any(v is f for f in floats)]
 
         def forward(*values: Any) -> list[Any]:
             given = dict(zip(moving, values, strict=True))
@@ -48,10 +41,4 @@ def differentiated(body: Body, wanted: Sequence[bool]) -> Body:
 
 
 def _has_rule(eqn: JaxprEqn) -> bool:
-    return eqn.primitive.name in compat.DERIVATIVE_CALLS or any(
-        _has_rule(inner)
-        for held in eqn.params.values()
-        for part in (held if isinstance(held, tuple | list) else (held,))
-        if compat.is_program(part)
-        for inner in part.eqns
-    )
+    return jaxprs.holds(eqn, compat.DERIVATIVE_CALLS)

@@ -141,7 +141,7 @@ def explain(
             backward_runner="none",
             backward_refusals=dict.fromkeys(plan.RUNNERS, reason),
         )
-    back = gradient.backward_of(d, (False,) * len(d.joint.float_ys))
+    back = gradient.backward_of(d, (False,) * len(d.joint.moving_ys))
     forward = _choice(d.forward, steps, runner)
     reverse = plan.choose(plan.plain(back.body), length=steps, runner=runner)
     whole = set(d.joint.accumulated)

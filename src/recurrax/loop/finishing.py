@@ -43,7 +43,7 @@ def held_swapped(
     held = [jaxpr.invars[body.first_x + k] for k in xs]
     held += [y for k, y in enumerate(jaxpr.outvars[body.num_carry :]) if k in ys]
     found = [stacks[v] for v in jaxprs.variables(held) if v in stacks]
-    found += [ct for k, ct in zip(both.float_ys, y_cts, strict=True) if k in ys]
+    found += [ct for k, ct in zip(both.moving_ys, y_cts, strict=True) if k in ys]
     results = zip(both.wanted_xs, b.results, strict=False)
     return found + [r for k, r in results if k in xs and isinstance(r, int)]
 

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 from jax import Array
 
-from recurrax.loop import backward, compat, custom, fed, jaxprs
+from recurrax.loop import backward, compat, custom, fed, jaxprs, residuals
 from recurrax.loop.backward import Backward, Joint
 from recurrax.loop.body import Body
 from recurrax.loop.compat import ClosedJaxpr, Literal, Primitive, Var
@@ -29,7 +29,8 @@ from recurrax.loop.finishing import (
     trail_feeding,
     trail_use,
 )
-from recurrax.loop.primitive import loop_p
+from recurrax.loop.moving import moving
+from recurrax.loop.primitive import depends, loop_p
 from recurrax.loop.trailing import Trail
 
 NO_FORWARD_MODE = (
@@ -45,10 +46,13 @@ class Derivative:
 
     `forward` is the body with the values `extras` as further ys. `consts` and `stacks` are what
     the backward loop and the contractions after it read: indices of consts, and of the stacks in
-    the order of `Joint` (carry before each step, x, kept values).
+    the order of `Joint` (carry before each step, x, kept values). `moves` marks the carries and ys
+    that the wanted inputs move; a cotangent of those in `refused` has no way back.
     """
 
     wanted: tuple[bool, ...]
+    moves: tuple[bool, ...]
+    refused: dict[int, Exception]
     joint: Joint
     forward: Body
     extras: tuple[Var, ...]
@@ -64,12 +68,15 @@ class Derivative:
 @functools.lru_cache(maxsize=256)
 def derivative(body: Body, wanted: tuple[bool, ...]) -> Derivative:
     """Prepare both loops of `body` for gradients of the `wanted` inputs."""
-    both = backward.joint(body, wanted)
+    body = residuals.opened(body, moving(body, wanted))
+    moves = moving(body, wanted)
+    outputs = [not isinstance(v, Literal) and v in moves for v in body.jaxpr.jaxpr.outvars]
+    both, refused = _joint(body, wanted, outputs)
     body = both.step
     jaxpr = body.jaxpr.jaxpr
     m, n = body.num_consts, body.num_consts + body.num_carry
     everything = backward.backward(
-        both, [wanted[m + i] for i in both.float_carry], [False] * len(both.float_ys)
+        both, [wanted[m + i] for i in both.moving_carry], [False] * len(both.moving_ys)
     )
     stack_vars = [*jaxpr.invars[m:], *both.kept]
     read = {stack_vars[i] for i in everything.reads if i < len(stack_vars)}
@@ -80,9 +87,12 @@ def derivative(body: Body, wanted: tuple[bool, ...]) -> Derivative:
     forward = compat.replaced(jaxpr, outvars=[*jaxpr.outvars, *extras])
     return Derivative(
         wanted=wanted,
+        moves=tuple(outputs),
+        refused=refused,
         joint=both,
         forward=custom.differentiated(
-            dataclasses.replace(body, jaxpr=ClosedJaxpr(forward, body.jaxpr.consts)), wanted
+            dataclasses.replace(body, jaxpr=ClosedJaxpr(forward, body.jaxpr.consts)),
+            moving(body, wanted),
         ),
         extras=tuple(extras),
         consts=everything.consts,
@@ -90,11 +100,45 @@ def derivative(body: Body, wanted: tuple[bool, ...]) -> Derivative:
     )
 
 
+def _joint(
+    body: Body, wanted: Sequence[bool], outputs: Sequence[bool]
+) -> tuple[Joint, dict[int, Exception]]:
+    """One step forward and back, for the cotangents that find a way back, and why others do not.
+
+    That of a loop with an open number of turns does not, which is an error where it is not zero.
+
+    Raises:
+        Exception: as JAX says it, where there is none for any of the `outputs`.
+    """
+    try:
+        return backward.joint(body, wanted, outputs), {}
+    except (NotImplementedError, TypeError, ValueError):
+        moving_carry = [k for k in range(body.num_carry) if outputs[k]]
+        refused: dict[int, Exception] = {}
+        reach = {k: _from_carry(body, k) for k in moving_carry}
+        for k in (k for k, moves in enumerate(outputs) if moves):
+            alone = [i == k or (i in reach and reach[i][k]) for i in range(len(outputs))]
+            try:
+                backward.joint(body, wanted, alone)
+            except (NotImplementedError, TypeError, ValueError) as error:
+                refused[k] = error
+        if len(refused) == sum(outputs):
+            raise
+        left = [moves and k not in refused for k, moves in enumerate(outputs)]
+        return backward.joint(body, wanted, left), refused
+
+
+def _from_carry(body: Body, carry: int) -> list[bool]:
+    """The carries and ys that a carry has a part in, at this step or a later one."""
+    marks = [k == body.num_consts + carry for k in range(len(body.jaxpr.in_avals))]
+    return depends(body.jaxpr.jaxpr, marks, body.num_consts, body.num_carry)[1]
+
+
 @functools.lru_cache(maxsize=256)
 def backward_of(d: Derivative, zero_ys: tuple[bool, ...]) -> Backward:
     """The backward loop of `d`, where the cotangents of some float ys are zero."""
     m = d.joint.step.num_consts
-    return backward.backward(d.joint, [d.wanted[m + i] for i in d.joint.float_carry], zero_ys)
+    return backward.backward(d.joint, [d.wanted[m + i] for i in d.joint.moving_carry], zero_ys)
 
 
 tangent_p = Primitive("loop_tangent")
@@ -166,11 +210,13 @@ def _forward(
     return [*carry, *ys[: body.num_ys]], d, read
 
 
-def _tangents(outputs: Sequence[Array], arguments: Sequence[Any], **params: Any) -> list[Any]:
-    linear = iter(tangent_p.bind(*arguments, **params))
+def _tangents(
+    outputs: Sequence[Array], arguments: Sequence[Any], derivative: Derivative, **params: Any
+) -> list[Any]:
+    linear = iter(tangent_p.bind(*arguments, derivative=derivative, **params))
     return [
-        next(linear) if jaxprs.is_float(y) else compat.Zero(jax.typeof(y).to_tangent_aval())
-        for y in outputs
+        next(linear) if moves else compat.Zero(jax.typeof(y).to_tangent_aval())
+        for y, moves in zip(outputs, derivative.moves, strict=True)
     ]
 
 
@@ -179,23 +225,24 @@ def _tangent_avals(*_, derivative, length, **params):
     body = derivative.joint.step
     avals = [jaxprs.strong(a) for a in body.jaxpr.out_avals]
     avals = [*avals[: body.num_carry], *jaxprs.stacked(avals[body.num_carry :], length)]
-    return [a for a in avals if jaxprs.is_float(a)]
+    return [a for a, moves in zip(avals, derivative.moves, strict=True) if moves]
 
 
 def _transpose(cts, *args, derivative, feedings, length, reverse, unroll, runner, swapped):
     d: Derivative = derivative
+    cts = _turned_round(d, cts)
     both, body = d.joint, d.joint.step
-    num_float_carry = len(both.float_carry)
+    num_moving = len(both.moving_carry)
     consts = dict(zip(d.consts, args, strict=False))
     stacks = dict(zip(d.stacks, args[len(d.consts) :], strict=False))
     beside = iter(args[len(d.consts) + len(d.stacks) :])
-    y_cts = cts[num_float_carry:]
+    y_cts = cts[num_moving:]
     how = {"length": length, "reverse": not reverse, "unroll": unroll, "runner": runner}
     b = backward_of(d, tuple(map(compat.is_zero, y_cts)))
 
     xs = {i: stacks[v] for i, v in enumerate(d.stack_vars) if v in stacks}
     xs.update({len(d.stack_vars) + i: ct for i, ct in enumerate(y_cts)})
-    carry = [compat.instantiate_zeros(ct) for ct in cts[:num_float_carry]]
+    carry = [compat.instantiate_zeros(ct) for ct in cts[:num_moving]]
     carry += [jaxprs.zeros(body.jaxpr.in_avals[i]) for i in both.accumulated]
     carry += [jaxprs.zeros(a) for a in both.sums]
     trail = Trail(b.body, [xs[i] for i in b.xs])
@@ -214,10 +261,10 @@ def _transpose(cts, *args, derivative, feedings, length, reverse, unroll, runner
     gradients: dict[int, Any] = {}
     m, n = body.num_consts, body.num_consts + body.num_carry
     for place, i in enumerate(both.accumulated):
-        gradients[i] = last.get(num_float_carry + place)
-    first_sum = num_float_carry + len(both.accumulated)
+        gradients[i] = last.get(num_moving + place)
+    first_sum = num_moving + len(both.accumulated)
     sums = [last.get(first_sum + place) for place in range(len(both.sums))]
-    for place, i in enumerate(both.float_carry):
+    for place, i in enumerate(both.moving_carry):
         gradients[m + i] = last.get(place)
     gradients.update({n + i: dx for i, dx in zip(both.wanted_xs, d_xs, strict=True)})
     for use, product in zip(both.uses, trailed, strict=True):
@@ -238,6 +285,21 @@ def _transpose(cts, *args, derivative, feedings, length, reverse, unroll, runner
     avals = [a.aval for a in args if compat.is_undefined_primal(a)]
     found = [compat.Zero(a) if g is None else g for a, g in zip(avals, found, strict=True)]
     return [None] * (len(args) - len(found)) + found
+
+
+def _turned_round(d: Derivative, cts: Sequence[Any]) -> list[Any]:
+    """The cotangents without those that have no way back.
+
+    Raises:
+        Exception: as JAX says it, where one of those is not zero.
+    """
+    found = []
+    for k, ct in zip((k for k, moves in enumerate(d.moves) if moves), cts, strict=True):
+        if k not in d.refused:
+            found.append(ct)
+        elif not compat.is_zero(ct):
+            raise d.refused[k]
+    return found
 
 
 def _split(values: Sequence[Any], sizes: Sequence[int]) -> tuple[Any, Any, Any]:

@@ -99,13 +99,17 @@ def called(
     return evaluate(closed.jaxpr, env, rule, inline)
 
 
-def inlined(closed: ClosedJaxpr, *, derivatives: bool = False) -> ClosedJaxpr:
-    """Open up the calls in `closed`: `jit`, `remat` and, where asked, custom derivatives too.
+def inlined(
+    closed: ClosedJaxpr, *, checkpoints: bool = False, derivatives: bool = False
+) -> ClosedJaxpr:
+    """Open up the calls in `closed`: `jit` and, where asked, checkpoints or all of them.
 
-    A custom derivative must stay as long as the program may be differentiated; a runner never
-    does that, and sees plain equations only.
+    A checkpoint must stay until it has said what to keep, and a custom derivative as long as the
+    program may be differentiated; a runner never does that, and sees plain equations only.
     """
     inline = compat.ALL_CALLS if derivatives else compat.PLAIN_CALLS
+    if checkpoints:
+        inline = inline | frozenset(compat.CHECKPOINTS)
     if not any(eqn.primitive.name in inline for eqn in closed.jaxpr.eqns):
         return closed
 
@@ -113,6 +117,25 @@ def inlined(closed: ClosedJaxpr, *, derivatives: bool = False) -> ClosedJaxpr:
         return called(closed, args, inline=inline)
 
     return without_dead_code(jax.make_jaxpr(flat)(*closed.in_avals))
+
+
+def without_printing(function: Callable[..., Any], *args: Any) -> Any:
+    """`function(*args)` without its `jax.debug.print` and the like."""
+    flat, tree = jax.tree.flatten(args)
+
+    def of_flat(*flat: Any) -> Any:
+        return function(*jax.tree.unflatten(tree, flat))
+
+    closed, shapes = jax.make_jaxpr(of_flat, return_shape=True)(*flat)
+    silent = ClosedJaxpr(compat.without_prints(closed.jaxpr), closed.consts)
+    return jax.tree.unflatten(jax.tree.structure(shapes), jaxpr_as_fun(silent)(*flat))
+
+
+def holds(eqn: JaxprEqn, names: Container[str]) -> bool:
+    """Whether `eqn`, or one inside it, is of a primitive among `names`."""
+    return eqn.primitive.name in names or any(
+        holds(inner, names) for program in compat.inner_programs(eqn) for inner in program.eqns
+    )
 
 
 def without_dead_code(closed: ClosedJaxpr) -> ClosedJaxpr:

@@ -9,7 +9,7 @@ is kept in its place (`gates.py`).
 import dataclasses
 from collections.abc import Sequence
 
-from recurrax.loop import gates, jaxprs, operations
+from recurrax.loop import gates, jaxprs, operations, residuals
 from recurrax.loop.compat import Jaxpr, JaxprEqn, Literal, Var
 
 
@@ -44,7 +44,7 @@ def find(jaxpr: Jaxpr) -> list[Kept]:
     sums: dict[Var, list[JaxprEqn]] = {}
     draws = []
     for eqn in jaxpr.eqns:
-        if eqn.primitive.name in operations.DRAWS:
+        if eqn.primitive.name in operations.DRAWS | operations.OPAQUE or residuals.is_kept(eqn):
             draws.extend(Kept(v, (eqn,), v) for v in eqn.outvars)
         elif eqn.primitive.name in operations.PRODUCTS:
             root, chain = _sum_around(eqn, uses, outputs)
@@ -69,7 +69,9 @@ def _sum_around(
         total = user.outvars[0]
         same_shape = jaxprs.aval(total).shape == jaxprs.aval(value).shape
         twice = sum(not isinstance(a, Literal) and a is value for a in user.invars) > 1
-        if user.primitive.name not in operations.SUMS or not same_shape or twice:
+        # What a name is given to for a policy is what is kept.
+        adds = user.primitive.name in operations.SUMS | {"name"}
+        if not adds or not same_shape or twice:
             break
         chain.append(user)
         value = total

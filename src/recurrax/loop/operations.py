@@ -8,6 +8,11 @@ PRODUCTS = frozenset({"conv_general_dilated", "dot_general", "ragged_dot"})
 
 DRAWS = frozenset({"random_bits", "rng_bit_generator", "threefry2x32"})
 
+# They may give something else each time, or cost nobody knows what: what they gave is kept.
+OPAQUE = frozenset(
+    {"buffer_callback", "call_exported", "ffi_call", "infeed", "pure_callback", "rng_uniform"}
+)
+
 SUMS = frozenset({"add", "add_any"})
 
 # They take operands of one shape, or with axes of size 1 that they repeat.
@@ -62,6 +67,7 @@ LAYOUT = frozenset(
         "convert_element_type",
         "copy",
         "iota",
+        "name",
         "pad",
         "reshape",
         "rev",
@@ -72,6 +78,14 @@ LAYOUT = frozenset(
         "stop_gradient",
         "transpose",
     }
+)
+
+# Their results move wherever an operand does. Of others JAX is asked (`moving.py`).
+SMOOTH = (
+    PRODUCTS
+    | (ELEMENTWISE - {"ceil", "custom_jvp_call", "floor", "round", "sign"})
+    | REDUCTIONS
+    | (LAYOUT - {"stop_gradient"})
 )
 
 # They say that a value may differ from device to device, and compute nothing; where they stand

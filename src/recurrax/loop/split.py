@@ -32,14 +32,7 @@ GROWTH = 8
 # A draw must not depend on where it stands (some generators draw other numbers under `vmap`);
 # batching control flow would run branches that no step takes.
 _CONTROL = {"cond", "while"}
-_STAYS = _CONTROL | {
-    "custom_partitioning",
-    "ffi_call",
-    "infeed",
-    "pure_callback",
-    "rng_bit_generator",
-    "rng_uniform",
-}
+_STAYS = _CONTROL | {"custom_partitioning", "rng_bit_generator"}
 # They only lay a value out over more elements: cheaper to do again than to read.
 _SPREADS = {"broadcast_in_dim", "iota"}
 # As cheap inside the loop as before it.
@@ -114,8 +107,7 @@ def split(step: Body) -> Split:
     for eqn in jaxpr.eqns:
         kind = max((kinds[v] for v in jaxprs.variables(eqn.invars)), default=Kind.CONST)
         outgrows = kind == Kind.X and jaxprs.nbytes(v.aval for v in eqn.outvars) > limit
-        moves_once = kind == Kind.CONST and eqn.primitive.name in _CONTROL
-        if (_stays(eqn) and not moves_once) or outgrows:
+        if outgrows or _stays(eqn, kind):
             kind = Kind.STATE
         moves[id(eqn)] = kind
         kinds.update(dict.fromkeys(eqn.outvars, kind))
@@ -196,14 +188,16 @@ def _fold(eqn: JaxprEqn, kinds: dict[Var, Kind]) -> Fold | None:
     return Fold(x, weight, products.weight_is_transposed(eqn), eqn.params["precision"])
 
 
-def _stays(eqn: JaxprEqn) -> bool:
+def _stays(eqn: JaxprEqn, kind: Kind = Kind.STATE) -> bool:
+    """Whether `eqn`, which depends on what `kind` says, is to be done at every step."""
     name = eqn.primitive.name
     if name in operations.TYPES_OF_DEVICES:
         return False
     collective = "axis_name" in eqn.params or ("axes" in eqn.params and name.startswith("p"))
     return (
         bool(eqn.effects)
-        or name in _STAYS
+        or jaxprs.holds(eqn, operations.OPAQUE)
+        or (name in _STAYS and (kind != Kind.CONST or name not in _CONTROL))
         or name.startswith(("random_", "threefry"))
         or collective
     )
