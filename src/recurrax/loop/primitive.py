@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from recurrax.loop import compat, jaxprs, lowering, plan
+from recurrax.loop import compat, jaxprs, linear, lowering, plan
 from recurrax.loop.body import Body
 from recurrax.loop.compat import ClosedJaxpr, Jaxpr, Literal, Primitive, jaxpr_as_fun
 from recurrax.loop.turned import turned
@@ -64,9 +64,6 @@ def _run(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, runner, s
         swapped=swapped,
     )
     return [*carry, *ys]
-
-
-_STATIC = ("jaxpr", "num_consts", "num_carry", "length", "reverse", "unroll", "runner", "swapped")
 
 
 def _abstract_eval(*_, jaxpr, num_carry, length, **params):
@@ -139,6 +136,7 @@ def _batched_body(jaxpr: ClosedJaxpr, inputs: tuple, outputs: tuple, axis: Any) 
 
 
 loop_p.def_effectful_abstract_eval(_abstract_eval)
-loop_p.def_impl(jax.jit(loop_p.bind, static_argnames=_STATIC))
+loop_p.def_impl(compat.apply(loop_p))
 lowering.register(loop_p, _run, lowering.stacks_of)
 compat.define_batching(loop_p, _batch)
+linear.define_transpose(loop_p)

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from recurrax.loop import compat, lowering
+from recurrax.loop import compat, linear, lowering
 from recurrax.loop.compat import ClosedJaxpr, JaxprEqn, Primitive
 
 Function = Callable[..., Sequence[Any]]
@@ -78,4 +78,5 @@ def primitive(
     lowering.register(made, lowered, lowering.stacks_of if of_stacks else None)
     compat.define_batching(made, batch)
     compat.define_jvp(made, jvp)
+    linear.define_transpose(made)
     return made
