@@ -8,6 +8,7 @@ from jax import export
 
 from recurrax.loop import batch_major, fallback, look_ups, plan, split, step
 from recurrax.loop import gradient as _gradient  # noqa: F401 (gives the loop its derivative)
+from recurrax.loop import policies as _policies  # noqa: F401 (gives it a rule for checkpoints)
 from recurrax.loop import segments as _segments
 
 _WHAT = "compiling a loop"
