@@ -11,6 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from hypothesis import strategies as st
+from jax.ad_checkpoint import checkpoint_name
+
+import recurrax
 
 BATCH, FEATURES, UNITS = 3, 2, 4
 LENGTH = 4
@@ -39,6 +42,60 @@ UNARY = {
     "picked": lambda v: v[:, _places(v, 0, v.shape[1])],
     "picked or nothing": lambda v: jnp.take(v, _places(v, -3, v.shape[1] + 2), 1, fill_value=0.5),
     "written": lambda v: v.at[:, _places(v, 0, v.shape[1] + 1)].add(v * v, mode="drop"),
+}
+
+
+def _printed(v: Any) -> Any:
+    jax.debug.callback(lambda _: None, v)
+    return jnp.sin(v)
+
+
+def _called(v: Any) -> Any:
+    like = jax.ShapeDtypeStruct(v.shape, v.dtype)
+    return v * jax.pure_callback(np.cos, like, jax.lax.stop_gradient(v))
+
+
+def _counted(v: Any) -> Any:
+    """An inner loop whose number of turns depends on the data, and which has no derivative."""
+    start = (0, jax.lax.stop_gradient(v))
+    return (
+        v
+        * jax.lax.while_loop(
+            lambda s: s[0] < 1 + (v.mean() > 0), lambda s: (s[0] + 1, jnp.sin(s[1])), start
+        )[1]
+    )
+
+
+def _in_a_branch(f: Any) -> Any:
+    return lambda v: jax.lax.cond(v.mean() > 0, f, lambda v: 0.5 * v * v, v)
+
+
+def _over_rows(f: Any, scan: Any = jax.lax.scan) -> Any:
+    return lambda v: scan(lambda c, r: (jnp.tanh(c + f(r)), c * r), v[0], v)[1]
+
+
+_only_names = jax.checkpoint_policies.save_only_these_names("a")
+# Effects, callbacks, draws, inner loops and names: what stays one thing in a step.
+STRANGE = {
+    "printed": _printed,
+    "called": _called,
+    "counted": _counted,
+    "branched": _in_a_branch(jnp.sin),
+    "printed in a branch": _in_a_branch(_printed),
+    "called in a branch": _in_a_branch(_called),
+    "over rows": _over_rows(jnp.sin),
+    "called over rows": _over_rows(_called),
+    "printed over rows": _over_rows(_printed, recurrax.scan),
+    "drawn": lambda v: v * jax.random.uniform(jax.random.key(3), v.shape, v.dtype),
+    "drawn in a branch": _in_a_branch(
+        lambda v: v * jax.random.uniform(jax.random.key(4), v.shape, v.dtype)
+    ),
+    "named": lambda v: checkpoint_name(jnp.tanh(v), "a"),
+    "checkpointed": jax.checkpoint(lambda v: jnp.sin(v) * jnp.cos(v)),
+    "checkpointed with a name": jax.checkpoint(
+        lambda v: checkpoint_name(jnp.sin(v), "a") * v, policy=_only_names
+    ),
+    "called in a checkpoint": jax.checkpoint(_called),
 }
 BINARY = {
     "add": jnp.add,
@@ -84,12 +141,22 @@ _instruction = st.one_of(
     st.tuples(st.just("join"), _pick, _pick),
     st.tuples(st.just("masked"), _pick, _pick),
 )
-cells = st.builds(
-    Cell,
-    st.lists(_instruction, min_size=2, max_size=14).map(tuple),
-    st.tuples(_pick, _pick),
-    st.lists(_pick, min_size=1, max_size=3).map(tuple),
-    st.booleans(),
+
+
+def _cells(instruction: Any, longest: int) -> Any:
+    return st.builds(
+        Cell,
+        st.lists(instruction, min_size=2, max_size=longest).map(tuple),
+        st.tuples(_pick, _pick),
+        st.lists(_pick, min_size=1, max_size=3).map(tuple),
+        st.booleans(),
+    )
+
+
+cells = _cells(_instruction, 14)
+strange_cells = _cells(
+    st.one_of(_instruction, st.tuples(st.just("unary"), st.sampled_from(sorted(STRANGE)), _pick)),
+    7,
 )
 
 
@@ -141,7 +208,7 @@ def build(cell: Cell, w: dict[str, Any]) -> Any:
 
         for kind, *rest in cell.instructions:
             if kind == "unary":
-                value = UNARY[rest[0]](get(rest[1]))
+                value = (UNARY | STRANGE)[rest[0]](get(rest[1]))
             elif kind == "binary":
                 a, b = get(rest[1]), get(rest[2])
                 value = BINARY[rest[0]](a, fit(b, a.shape[1]))

@@ -9,7 +9,7 @@ import pytest
 from direct import SSE, Loops
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from random_cells import cells, values_and_gradients
+from random_cells import cells, strange_cells, values_and_gradients
 from recurrences import AS_USERS_HAVE_IT, assert_same
 
 import recurrax
@@ -66,3 +66,28 @@ def test_runners_keep_values_and_gradients(runner, number):
             ),
             2e-5,
         )
+
+
+@pytest.mark.parametrize("around", [None, "a", "b"], ids=["plain", "named", "nothing kept"])
+def test_what_stays_one_thing_in_a_step(around):
+    """Effects, callbacks, draws, inner loops and checkpoints, also under a policy for names."""
+
+    def within(scan, *args, **how):
+        if around is None:
+            return scan(*args, **how)
+        policy = jax.checkpoint_policies.save_only_these_names(around)
+        f, *args = args
+        return jax.checkpoint(lambda *args: scan(f, *args, **how), policy=policy)(*args)
+
+    @settings(max_examples=12, phases=[Phase.generate], database=None)
+    @given(cell=strange_cells)
+    def check(cell):
+        run = [
+            functools.partial(
+                values_and_gradients, functools.partial(within, scan), cell, jnp.float32
+            )
+            for scan in (recurrax.scan, jax.lax.scan)
+        ]
+        assert_same(interpreter.run(run[0]), interpreter.run(run[1]), 5e-5)
+
+    check()
