@@ -155,8 +155,7 @@ class _Taps:
 def joint(body: Body, wanted: Sequence[bool], outputs: Sequence[bool]) -> Joint:
     """Trace one step of `body` forward and back, for gradients of the `wanted` inputs.
 
-    Cotangents are those of the `outputs`: carries and ys that move and, with each, all carries that
-    it comes from and that move.
+    Cotangents: those of `outputs`, carries and ys that move, and with each all carries behind it.
     """
     roots = tuple(k.root for k in kept.find(body.jaxpr.jaxpr))
     body = gates.joined(body, roots)
