@@ -32,7 +32,6 @@ KOREAN = {
     "yes": "된다",
     "no": "안 된다",
     "by hand": "손으로 짜면",
-    'with `runner="lax"`': '`runner="lax"`일 때',
     "an error": "오류",
     "NaN, silently": "알리지 않고 NaN",
 }

@@ -7,7 +7,6 @@ from jax import export
 from recurrences import arguments, assert_same, loss_of, simple
 
 import recurrax
-from recurrax.loop.gradient import NO_FORWARD_MODE
 from recurrax.loop.scan import scan_batch_major
 
 
@@ -192,21 +191,38 @@ def test_loop_in_a_loop(outer):
 @pytest.mark.parametrize(
     "forward",
     [
-        lambda f, h: jax.jvp(f, (h,), (h,)),
-        lambda f, h: jax.jit(lambda h: jax.jvp(f, (h,), (h,)))(h),
-        lambda f, h: jax.jacfwd(f)(h),
-        lambda f, h: jax.hessian(f)(h),
-        lambda f, h: jax.linearize(f, h)[1](h),
+        lambda f, h, dh: jax.jvp(f, (h,), (dh,)),
+        lambda f, h, dh: jax.jit(lambda h: jax.jvp(f, (h,), (dh,)))(h),
+        lambda f, h, dh: jax.jvp(jax.jit(f), (h,), (dh,)),
+        lambda f, h, dh: jax.jacfwd(f)(h),
+        lambda f, h, dh: jax.hessian(lambda h: squared(f)(h))(h),
+        lambda f, h, dh: jax.jacfwd(jax.jacfwd(f))(h),
+        lambda f, h, dh: jax.linearize(f, h)[1](dh),
+        lambda f, h, dh: jax.grad(lambda h: jax.jvp(squared(f), (h,), (dh,))[1])(h),
+        lambda f, h, dh: jax.vmap(lambda d: jax.jvp(f, (h,), (d,))[1])(jnp.stack([h, dh])),
     ],
-    ids=["jvp", "jit jvp", "jacfwd", "hessian", "linearize"],
+    ids=[
+        *("jvp", "jit jvp", "jvp jit", "jacfwd", "hessian", "twice forward", "linearize"),
+        *("backward after forward", "vmap"),
+    ],
 )
-def test_forward_mode_names_the_runner_that_has_it(forward):
+def test_forward_mode(forward):
     w, h, xs = arguments()
-    with pytest.raises(TypeError, match='runner="lax"') as error:
-        forward(lambda h: recurrax.scan(simple(w), h, xs)[0], h)
-    assert str(error.value).startswith(NO_FORWARD_MODE[:40])
-    plain = lambda h: recurrax.scan(simple(w), h, xs, runner="lax")[0]  # noqa: E731
-    forward(plain, h)
+
+    def make(scan):
+        return lambda h, dh: forward(lambda h: scan(simple(w), h, xs)[0], h, dh)
+
+    both(make, h, jnp.cos(h))
+
+
+def test_forward_mode_in_all_arguments():
+    arrays = arguments()
+    moved = jax.tree.map(jnp.cos, arrays)
+
+    def make(scan):
+        return lambda *args: jax.jvp(lambda w, h, xs: scan(simple(w), h, xs), args, moved)
+
+    both(make, *arrays)
 
 
 def exported(function, *args):

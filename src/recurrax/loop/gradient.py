@@ -14,11 +14,10 @@ from typing import Any
 import jax
 from jax import Array
 
-from recurrax.loop import backward, compat, custom, fed, jaxprs, residuals
+from recurrax.loop import backward, compat, custom, fed, forward_mode, jaxprs, residuals
 from recurrax.loop.backward import Backward, Joint
 from recurrax.loop.body import Body
 from recurrax.loop.compat import ClosedJaxpr, Literal, Primitive, Var
-from recurrax.loop.fallback import stated
 from recurrax.loop.fed import Fed, fed_loop_p
 from recurrax.loop.finishing import (
     Feeding,
@@ -32,12 +31,6 @@ from recurrax.loop.finishing import (
 from recurrax.loop.moving import moving
 from recurrax.loop.primitive import depends, loop_p
 from recurrax.loop.trailing import Trail
-
-NO_FORWARD_MODE = (
-    "recurrax.scan has no forward-mode derivative (jax.jvp, jax.jacfwd, jax.hessian, "
-    'jax.linearize). Use reverse mode (jax.grad, jax.vjp, jax.jacrev), or scan(..., runner="lax"), '
-    "which is plain jax.lax.scan."
-)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -307,15 +300,12 @@ def _split(values: Sequence[Any], sizes: Sequence[int]) -> tuple[Any, Any, Any]:
     return values[:first], values[first : first + second], values[first + second :]
 
 
-def _no_forward_mode(*_, **__):
-    raise stated(TypeError(NO_FORWARD_MODE))
+def _num_moving(*, derivative, feedings, **_):
+    through = sum(f.of_x + f.of_weight for f in feedings)
+    return sum(derivative.wanted) - len(feedings) + through
 
 
 tangent_p.def_abstract_eval(_tangent_avals)
-tangent_p.def_impl(_no_forward_mode)
-compat.register_lowering(tangent_p, _no_forward_mode)
-compat.define_batching(tangent_p, _no_forward_mode)
-compat.define_jvp(tangent_p, _no_forward_mode)
-compat.define_transpose(tangent_p, _transpose)
+forward_mode.define(tangent_p, _transpose, _num_moving)
 compat.define_jvp(loop_p, _jvp)
 compat.define_jvp(fed_loop_p, _fed_jvp)

@@ -29,8 +29,7 @@ def scan(
 
     Work of `f` that does not depend on the carry is moved out of the loop, gradients of weights
     are gathered after it, and a runner is chosen for what is left; `recurrax.explain` tells what
-    became of a loop. `jit`, `grad`, `vmap` and `checkpoint` work as on `jax.lax.scan`; forward
-    mode (`jax.jvp`) needs `runner="lax"`.
+    became of a loop. `jit`, `grad`, `jvp`, `vmap` and `checkpoint` work as on `jax.lax.scan`.
 
     Args:
         f: one step. The carry it returns has the structure, shapes and dtypes of `init`.

@@ -1,0 +1,62 @@
+"""Forward mode: the tangents of a loop, by its backward pass turned round.
+
+The backward pass is linear in the cotangents, and its transpose is the derivative itself: the loop
+that it becomes (`linear.py`) is compiled like any other.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from recurrax.loop import compat, jaxprs
+from recurrax.loop.compat import Primitive, UndefinedPrimal
+
+
+def define(
+    tangent_p: Primitive, transpose: Callable[..., Any], num_moving: Callable[..., int]
+) -> None:
+    """Let `tangent_p` be run, lowered, batched and differentiated, given its `transpose`.
+
+    Its last arguments are the tangents that go in: as many as `num_moving(**params)` says.
+    """
+
+    def in_parts(*args: Any, **params: Any) -> list[Any]:
+        count = len(args) - num_moving(**params)
+        read, moving = args[:count], args[count:]
+
+        def back(*cts: Any) -> list[Any]:
+            unknown = [UndefinedPrimal(jax.typeof(t)) for t in moving]
+            made = transpose(cts, *read, *unknown, **params)[count:]
+            return [compat.instantiate_zeros(ct) for ct in made]
+
+        outputs = tangent_p.abstract_eval(*map(jax.typeof, args), **params)[0]
+        return list(jax.linear_transpose(back, *map(jaxprs.strong, outputs))(list(moving)))
+
+    def jvp(primals: Sequence[Any], tangents: Sequence[Any], **params: Any) -> Any:
+        moving = [i for i, t in enumerate(tangents) if not compat.is_zero(t)]
+
+        def of_moving(*values: Any) -> list[Any]:
+            args = list(primals)
+            for i, value in zip(moving, values, strict=True):
+                args[i] = value
+            return in_parts(*args, **params)
+
+        return jax.jvp(of_moving, [primals[i] for i in moving], [tangents[i] for i in moving])
+
+    def batch(axis: Any, args: Sequence[Any], dims: Sequence[Any], **params: Any) -> Any:
+        outputs = jax.vmap(
+            functools.partial(in_parts, **params),
+            in_axes=tuple(dims),
+            axis_name=axis.name,
+            axis_size=axis.size,
+            spmd_axis_name=axis.spmd_name,
+        )(*args)
+        return outputs, [0] * len(outputs)
+
+    tangent_p.def_impl(compat.apply(tangent_p))
+    compat.register_lowering(tangent_p, compat.lower_fun(in_parts))
+    compat.define_batching(tangent_p, batch)
+    compat.define_jvp(tangent_p, jvp)
+    compat.define_transpose(tangent_p, transpose)
