@@ -1,5 +1,7 @@
 """The net under the compiler: a loop that a pass fails on is `lax.scan`'s, with a warning."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 import recurrax
 from recurrax.loop import fallback
+from recurrax.loop import gradient as gradient_module
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +55,64 @@ def test_a_pass_that_fails_leaves_the_loop_to_lax_scan(name, monkeypatch):
     monkeypatch.setenv(fallback.STRICT, "1")
     with pytest.raises(KeyError, match="a pass that fails"):
         program(recurrax.scan, *ARGUMENTS)
+
+
+DERIVED = {
+    "the derivative": "recurrax.loop.gradient.derivative",
+    "the joint step": "recurrax.loop.backward.joint",
+    "the backward step": "recurrax.loop.gradient.backward_of",
+    "products after the backward loop": "recurrax.loop.gradient.trail_use",
+    "gradients of what is multiplied": "recurrax.loop.gradient.trail_feeding",
+    "batching": "recurrax.loop.primitive._batched_body",
+}
+
+
+def gradient(scan, v, w, h, xs):
+    def loss(v, w, h, xs):
+        return jnp.sin(scan(lambda h, x: cell(w, h, x @ v), h, xs)[0]).sum()
+
+    return jax.grad(loss, argnums=(0, 1, 2, 3))(v, w, h, xs)
+
+
+def several(function):
+    return jax.vmap(function, in_axes=(None, None, 0, None))
+
+
+HOW = {
+    "grad": lambda g: lambda v, w, h, xs: g(v, w, h[0], xs),
+    "jit": lambda g: lambda v, w, h, xs: jax.jit(g)(v, w, h[0], xs),
+    "vmap": several,
+    "jit vmap": lambda g: jax.jit(several(g)),
+}
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("name", DERIVED)
+def test_so_does_one_that_fails_on_a_derivative(name, how, monkeypatch):
+    w, h, xs = ARGUMENTS
+    arrays = jnp.eye(3) * 0.9, w, jnp.stack([h, h / 2]), xs
+
+    def results(scan):
+        return HOW[how](lambda *args: gradient(scan, *args))(*arrays)
+
+    expected = results(jax.lax.scan)
+    gradient_module.derivative.cache_clear()
+    before, called = gradient_module.backward_of, []
+
+    def passes(*args, **_):
+        if name == "the backward step" and not any(args[1]):  # of cotangents that are not zero
+            return before(*args)
+        called.append(name)
+        return fails()
+
+    monkeypatch.setattr(DERIVED[name], passes)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        made = results(recurrax.scan)
+    assert len(said) == bool(called)
+    assert called or (name == "batching" and "vmap" not in how)
+    for a, b in zip(made, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_a_layer_keeps_running(monkeypatch):

@@ -99,6 +99,25 @@ def trail_feeding(
     return of_x, of_weight
 
 
+def feeding_after(
+    feeding: Feeding, dz: Array | Columns | None, beside: Iterator[Array], runner: str | None
+) -> list[Array | None]:
+    """The wanted ones of the gradients of what is multiplied, and of its weight."""
+    feed = feeding.fed
+    x = next(beside) if feeding.of_weight else None
+    weight = next(beside) if feeding.of_x else None
+    if dz is None:
+        return [None] * (feeding.of_x + feeding.of_weight)
+    dz, found = products.whole(dz), []
+    how = {"precision": feed.precision, "runner": runner}
+    if weight is not None:
+        found.append(products.product(dz, weight if feed.transposed else weight.T, **how))
+    if x is not None:
+        sides = (dz, x) if feed.transposed else (x, dz)
+        found.append(products.gather(*sides, **how))
+    return found
+
+
 def trail_use(
     trail: Trail,
     use: Use,

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from recurrax.loop import compat, jaxprs
+from recurrax.loop import compat, jaxprs, together
 from recurrax.loop.compat import Primitive, UndefinedPrimal
 
 
@@ -34,17 +34,6 @@ def define(
         outputs = tangent_p.abstract_eval(*map(jax.typeof, args), **params)[0]
         return list(jax.linear_transpose(back, *map(jaxprs.strong, outputs))(list(moving)))
 
-    def jvp(primals: Sequence[Any], tangents: Sequence[Any], **params: Any) -> Any:
-        moving = [i for i, t in enumerate(tangents) if not compat.is_zero(t)]
-
-        def of_moving(*values: Any) -> list[Any]:
-            args = list(primals)
-            for i, value in zip(moving, values, strict=True):
-                args[i] = value
-            return in_parts(*args, **params)
-
-        return jax.jvp(of_moving, [primals[i] for i in moving], [tangents[i] for i in moving])
-
     def batch(axis: Any, args: Sequence[Any], dims: Sequence[Any], **params: Any) -> Any:
         outputs = jax.vmap(
             functools.partial(in_parts, **params),
@@ -58,5 +47,5 @@ def define(
     tangent_p.def_impl(compat.apply(tangent_p))
     compat.register_lowering(tangent_p, compat.lower_fun(in_parts))
     compat.define_batching(tangent_p, batch)
-    compat.define_jvp(tangent_p, jvp)
+    compat.define_jvp(tangent_p, together.jvp_of(in_parts))
     compat.define_transpose(tangent_p, transpose)

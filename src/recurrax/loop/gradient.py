@@ -14,23 +14,40 @@ from typing import Any
 import jax
 from jax import Array
 
-from recurrax.loop import backward, compat, custom, fed, forward_mode, jaxprs, residuals
+from recurrax.loop import (
+    backward,
+    compat,
+    custom,
+    fallback,
+    fed,
+    forward_mode,
+    jaxprs,
+    operations,
+    residuals,
+    together,
+)
 from recurrax.loop.backward import Backward, Joint
 from recurrax.loop.body import Body
 from recurrax.loop.compat import ClosedJaxpr, Literal, Primitive, Var
+from recurrax.loop.fallback import stated
 from recurrax.loop.fed import Fed, fed_loop_p
 from recurrax.loop.finishing import (
     Feeding,
     after_the_loop,
+    feeding_after,
     held_swapped,
     read_after,
     result_of,
     trail_feeding,
     trail_use,
 )
-from recurrax.loop.moving import moving
-from recurrax.loop.primitive import depends, loop_p
+from recurrax.loop.moving import moving, moving_operands
+from recurrax.loop.primitive import by_lax, loop_p
 from recurrax.loop.trailing import Trail
+
+
+class NoWayBack(Exception):
+    """Something that moves has no derivative in reverse mode: an open loop, a callback."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,12 +57,11 @@ class Derivative:
     `forward` is the body with the values `extras` as further ys. `consts` and `stacks` are what
     the backward loop and the contractions after it read: indices of consts, and of the stacks in
     the order of `Joint` (carry before each step, x, kept values). `moves` marks the carries and ys
-    that the wanted inputs move; a cotangent of those in `refused` has no way back.
+    that the wanted inputs move.
     """
 
     wanted: tuple[bool, ...]
     moves: tuple[bool, ...]
-    refused: dict[int, Exception]
     joint: Joint
     forward: Body
     extras: tuple[Var, ...]
@@ -60,11 +76,23 @@ class Derivative:
 
 @functools.lru_cache(maxsize=256)
 def derivative(body: Body, wanted: tuple[bool, ...]) -> Derivative:
-    """Prepare both loops of `body` for gradients of the `wanted` inputs."""
+    """Prepare both loops of `body` for gradients of the `wanted` inputs.
+
+    Raises:
+        NoWayBack: something that they move has no derivative in reverse mode.
+    """
     body = residuals.opened(body, moving(body, wanted))
     moves = moving(body, wanted)
     outputs = [not isinstance(v, Literal) and v in moves for v in body.jaxpr.jaxpr.outvars]
-    both, refused = _joint(body, wanted, outputs)
+    try:
+        both = backward.joint(body, wanted, outputs)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        if any(
+            moving_operands(eqn, moves) and jaxprs.holds(eqn, operations.ONE_WAY)
+            for eqn in body.jaxpr.jaxpr.eqns
+        ):
+            raise stated(NoWayBack()) from error
+        raise
     body = both.step
     jaxpr = body.jaxpr.jaxpr
     m, n = body.num_consts, body.num_consts + body.num_carry
@@ -81,7 +109,6 @@ def derivative(body: Body, wanted: tuple[bool, ...]) -> Derivative:
     return Derivative(
         wanted=wanted,
         moves=tuple(outputs),
-        refused=refused,
         joint=both,
         forward=custom.differentiated(
             dataclasses.replace(body, jaxpr=ClosedJaxpr(forward, body.jaxpr.consts)),
@@ -91,40 +118,6 @@ def derivative(body: Body, wanted: tuple[bool, ...]) -> Derivative:
         consts=everything.consts,
         stacks=tuple(needed),
     )
-
-
-def _joint(
-    body: Body, wanted: Sequence[bool], outputs: Sequence[bool]
-) -> tuple[Joint, dict[int, Exception]]:
-    """One step forward and back, for the cotangents that find a way back, and why others do not.
-
-    That of a loop with an open number of turns does not, which is an error where it is not zero.
-
-    Raises:
-        Exception: as JAX says it, where there is none for any of the `outputs`.
-    """
-    try:
-        return backward.joint(body, wanted, outputs), {}
-    except (NotImplementedError, TypeError, ValueError):
-        moving_carry = [k for k in range(body.num_carry) if outputs[k]]
-        refused: dict[int, Exception] = {}
-        reach = {k: _from_carry(body, k) for k in moving_carry}
-        for k in (k for k, moves in enumerate(outputs) if moves):
-            alone = [i == k or (i in reach and reach[i][k]) for i in range(len(outputs))]
-            try:
-                backward.joint(body, wanted, alone)
-            except (NotImplementedError, TypeError, ValueError) as error:
-                refused[k] = error
-        if len(refused) == sum(outputs):
-            raise
-        left = [moves and k not in refused for k, moves in enumerate(outputs)]
-        return backward.joint(body, wanted, left), refused
-
-
-def _from_carry(body: Body, carry: int) -> list[bool]:
-    """The carries and ys that a carry has a part in, at this step or a later one."""
-    marks = [k == body.num_consts + carry for k in range(len(body.jaxpr.in_avals))]
-    return depends(body.jaxpr.jaxpr, marks, body.num_consts, body.num_carry)[1]
 
 
 @functools.lru_cache(maxsize=256)
@@ -138,7 +131,23 @@ tangent_p = Primitive("loop_tangent")
 tangent_p.multiple_results = True
 
 
-def _jvp(primals, tangents, *, jaxpr, num_consts, num_carry, **how):
+_by_lax = together.jvp_of(by_lax)
+
+
+def _jvp(primals, tangents, **params):
+    def by_loops():
+        return _jvp_by_loops(primals, tangents, **params)
+
+    def instead():
+        return _by_lax(primals, tangents, **params)
+
+    try:
+        return fallback.guarded(by_loops, instead, "differentiating a loop")
+    except NoWayBack:  # as JAX has it: forward mode, and an error in reverse where it is asked for
+        return instead()
+
+
+def _jvp_by_loops(primals, tangents, *, jaxpr, num_consts, num_carry, **how):
     body = Body(jaxpr, num_consts, num_carry)
     wanted = tuple(not compat.is_zero(t) for t in tangents)
     outputs, d, read = _forward(body, primals, wanted, how)
@@ -149,10 +158,23 @@ def _jvp(primals, tangents, *, jaxpr, num_consts, num_carry, **how):
 _fed_by_parts = compat.jvp_of(fed_loop_p)
 
 
-def _fed_jvp(primals, tangents, *, jaxpr, num_consts, num_carry, feds, seen, **how):
-    if seen:  # a forward loop differentiated once more
-        held = {"jaxpr": jaxpr, "num_consts": num_consts, "num_carry": num_carry}
-        return _fed_by_parts(primals, tangents, **held, feds=feds, seen=seen, **how)
+def _fed_jvp(primals, tangents, **params):
+    def by_loops():
+        return _fed_jvp_by_loops(primals, tangents, **params)
+
+    def by_parts():
+        return _fed_by_parts(primals, tangents, **params)
+
+    if params["seen"]:  # a forward loop differentiated once more
+        return by_parts()
+    try:
+        return fallback.guarded(by_loops, by_parts, "differentiating a loop")
+    except NoWayBack:
+        return by_parts()
+
+
+def _fed_jvp_by_loops(primals, tangents, *, jaxpr, num_consts, num_carry, feds, seen, **how):
+    del seen
     body = Body(jaxpr, num_consts, num_carry)
     n, end = num_consts + num_carry, len(jaxpr.in_avals)
     weights = primals[end:]
@@ -221,9 +243,20 @@ def _tangent_avals(*_, derivative, length, **params):
     return [a for a, moves in zip(avals, derivative.moves, strict=True) if moves]
 
 
-def _transpose(cts, *args, derivative, feedings, length, reverse, unroll, runner, swapped):
+def _transpose(cts, *args, **params):
+    def instead():
+        return _transposed(list(map(compat.instantiate_zeros, cts)), *args, **params, apart=True)
+
+    return fallback.guarded(
+        lambda: _transposed(cts, *args, **params), instead, "turning a loop round"
+    )
+
+
+def _transposed(
+    cts, *args, derivative, feedings, length, reverse, unroll, runner, swapped, apart=False
+):
+    """The backward pass; the products after its loop `apart` from it, or together with it."""
     d: Derivative = derivative
-    cts = _turned_round(d, cts)
     both, body = d.joint, d.joint.step
     num_moving = len(both.moving_carry)
     consts = dict(zip(d.consts, args, strict=False))
@@ -240,9 +273,16 @@ def _transpose(cts, *args, derivative, feedings, length, reverse, unroll, runner
     carry += [jaxprs.zeros(a) for a in both.sums]
     trail = Trail(b.body, [xs[i] for i in b.xs])
     trail.hold_swapped(held_swapped(both, b, feedings, stacks, y_cts, swapped))
-    trailed = [trail_use(trail, use, both, b, xs, stacks) for use in both.uses]
-    of_fed = [trail_feeding(trail, f, both, b, xs, beside, f.fed.x in swapped) for f in feedings]
-    wanted = read_after(both, b, feedings, trailed)
+    if apart:
+        trailed = [None] * len(both.uses)
+        of_fed = []
+        wanted = range(b.body.num_ys)
+    else:
+        trailed = [trail_use(trail, use, both, b, xs, stacks) for use in both.uses]
+        of_fed = [
+            trail_feeding(trail, f, both, b, xs, beside, f.fed.x in swapped) for f in feedings
+        ]
+        wanted = read_after(both, b, feedings, trailed)
     last, ys, made = trail.run(
         [consts[i] for i in b.consts], [carry[i] for i in b.carry], wanted, **how
     )
@@ -272,27 +312,15 @@ def _transpose(cts, *args, derivative, feedings, length, reverse, unroll, runner
         gradients[use.const] = part if before is None else before + part
     through = {n + f.fed.x for f in feedings}
     found = [gradients.get(i) for i, w in enumerate(d.wanted) if w and i not in through]
-    for f, of_both in zip(feedings, of_fed, strict=True):
+    if apart:
+        for f in feedings:
+            found += feeding_after(f, d_xs[both.wanted_xs.index(f.fed.x)], beside, runner)
+    for f, of_both in zip(feedings, of_fed, strict=not apart):
         asked = zip(of_both, (f.of_x, f.of_weight), strict=True)
         found += [None if k is None else made[k] for k, wanted in asked if wanted]
     avals = [a.aval for a in args if compat.is_undefined_primal(a)]
     found = [compat.Zero(a) if g is None else g for a, g in zip(avals, found, strict=True)]
     return [None] * (len(args) - len(found)) + found
-
-
-def _turned_round(d: Derivative, cts: Sequence[Any]) -> list[Any]:
-    """The cotangents without those that have no way back.
-
-    Raises:
-        Exception: as JAX says it, where one of those is not zero.
-    """
-    found = []
-    for k, ct in zip((k for k, moves in enumerate(d.moves) if moves), cts, strict=True):
-        if k not in d.refused:
-            found.append(ct)
-        elif not compat.is_zero(ct):
-            raise d.refused[k]
-    return found
 
 
 def _split(values: Sequence[Any], sizes: Sequence[int]) -> tuple[Any, Any, Any]:

@@ -13,6 +13,9 @@ OPAQUE = frozenset(
     {"buffer_callback", "call_exported", "ffi_call", "infeed", "pure_callback", "rng_uniform"}
 )
 
+# What has no derivative in reverse mode.
+ONE_WAY = OPAQUE | {"while"}
+
 SUMS = frozenset({"add", "add_any"})
 
 # They take operands of one shape, or with axes of size 1 that they repeat.

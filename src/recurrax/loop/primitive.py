@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from recurrax.loop import compat, jaxprs, linear, lowering, plan
+from recurrax.loop import compat, fallback, jaxprs, linear, lowering, plan
 from recurrax.loop.body import Body
 from recurrax.loop.compat import ClosedJaxpr, Jaxpr, Literal, Primitive, jaxpr_as_fun
+from recurrax.loop.runners import xla
 from recurrax.loop.turned import turned
 
 loop_p = Primitive("loop")
@@ -66,13 +67,40 @@ def _run(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, runner, s
     return [*carry, *ys]
 
 
+def by_lax(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, runner, swapped):
+    """The same by JAX alone, with none of the passes."""
+    del runner, swapped
+    body = Body(jaxpr, num_consts, num_carry)
+    consts, carry, xs, _ = body.shared_out(args)
+    how = {"length": length, "reverse": reverse, "unroll": unroll}
+    last, ys = xla.run(body, consts, carry, xs, **how, on_cpu=False)
+    return [*last, *ys]
+
+
 def _abstract_eval(*_, jaxpr, num_carry, length, **params):
     del params
     carry, ys = jaxpr.out_avals[:num_carry], jaxpr.out_avals[num_carry:]
     return [*carry, *jaxprs.stacked(ys, length)], jaxpr.effects
 
 
-def _batch(axis, args, dims, *, jaxpr, num_consts, num_carry, **params):
+def _batch(axis, args, dims, **params):
+    def instead():
+        batched = jax.vmap(
+            functools.partial(by_lax, **params),
+            in_axes=tuple(dims),
+            axis_name=axis.name,
+            axis_size=axis.size,
+            spmd_axis_name=axis.spmd_name,
+        )
+        outputs = batched(*args)
+        return outputs, [0] * len(outputs)
+
+    return fallback.guarded(
+        lambda: _batch_by_loops(axis, args, dims, **params), instead, "batching a loop"
+    )
+
+
+def _batch_by_loops(axis, args, dims, *, jaxpr, num_consts, num_carry, **params):
     """Batch the body, and run the batched body as any other loop."""
     n = num_consts + num_carry
     given = [d is not None for d in dims]

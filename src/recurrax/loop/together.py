@@ -25,6 +25,23 @@ def parts(eqn: JaxprEqn) -> ClosedJaxpr | None:
     return jax.make_jaxpr(in_parts)(*(v.aval for v in eqn.invars))
 
 
+def jvp_of(in_parts: Function) -> Callable[..., Any]:
+    """The derivative of a primitive that is `in_parts(*args, **params)`: that of its parts."""
+
+    def jvp(primals, tangents, **params):
+        moving = [i for i, t in enumerate(tangents) if not compat.is_zero(t)]
+
+        def of_moving(*values):
+            args = list(primals)
+            for i, value in zip(moving, values, strict=True):
+                args[i] = value
+            return in_parts(*args, **params)
+
+        return jax.jvp(of_moving, [primals[i] for i in moving], [tangents[i] for i in moving])
+
+    return jvp
+
+
 def primitive(
     name: str,
     in_parts: Function,
@@ -50,17 +67,6 @@ def primitive(
         found = at_once(*args, **params)
         return parts_at_last(*args, **params) if found is None else found
 
-    def jvp(primals, tangents, **params):
-        moving = [i for i, t in enumerate(tangents) if not compat.is_zero(t)]
-
-        def of_moving(*values):
-            args = list(primals)
-            for i, value in zip(moving, values, strict=True):
-                args[i] = value
-            return in_parts(*args, **params)
-
-        return jax.jvp(of_moving, [primals[i] for i in moving], [tangents[i] for i in moving])
-
     def batch(axis, args, dims, **params):
         marks = batched([d is not None for d in dims], **params)
         outputs = jax.vmap(
@@ -77,6 +83,6 @@ def primitive(
     made.def_impl(in_parts)
     lowering.register(made, lowered, lowering.stacks_of if of_stacks else None)
     compat.define_batching(made, batch)
-    compat.define_jvp(made, jvp)
+    compat.define_jvp(made, jvp_of(in_parts))
     linear.define_transpose(made)
     return made

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -28,9 +27,10 @@ def run(
     length: int,
     reverse: bool,
     unroll: int | bool = 1,
+    on_cpu: bool = True,
 ) -> tuple[list[Array], list[Array]]:
-    """Run `body` with `jax.lax.scan`."""
-    if length > 0 and jax.default_backend() == "cpu":
+    """Run `body` with `jax.lax.scan`, in the form that suits the CPU if it is to run `on_cpu`."""
+    if length > 0 and on_cpu:
         return _run_on_cpu(body, consts, carry, xs, length, reverse, unroll)
     step = jaxpr_as_fun(body.jaxpr)
 
