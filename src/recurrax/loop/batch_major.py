@@ -10,7 +10,6 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.core import Tracer
@@ -34,7 +33,6 @@ def suits(traced: Step, arrays: Sequence[Array], runner: str | None) -> bool:
     sizes = [n for a in (*arrays, *traced.init) for n in jnp.shape(a)]
     return (
         runner in (None, "native")
-        and jax.default_backend() == "cpu"
         and not traced.body.jaxpr.effects
         and all(isinstance(n, int) for n in sizes)
         and any(isinstance(a, Tracer) for a in (*traced.consts, *traced.init, *arrays))
@@ -109,7 +107,7 @@ def _in_parts(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, runn
     return [*carry, *(swapped(y) for y in ys)]
 
 
-def _as_a_whole(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, runner):
+def _as_a_whole(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, runner, machine):
     """The recurrence run by one kernel, or None where no runner has one for it."""
     del unroll
     parts = _parts(Body(jaxpr, num_consts, num_carry), length)
@@ -126,6 +124,7 @@ def _as_a_whole(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, ru
         length=length,
         reverse=reverse,
         runner=runner,
+        machine=machine,
     )
     if found is None:
         return None

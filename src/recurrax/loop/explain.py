@@ -8,17 +8,20 @@ from typing import Any
 import jax
 
 from recurrax.loop import cost, gradient, jaxprs, look_ups, plan, split, step
+from recurrax.loop import machine as machines
 from recurrax.loop import segments as _segments
 from recurrax.loop.body import Body
 from recurrax.loop.compat import ClosedJaxpr
+from recurrax.loop.machine import Machine
 
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
     """What a loop does where, what it costs, and who runs it. `print` it, or read its fields.
 
-    It tells of the loop that training runs. Where no gradient is wanted, a layer's native kernel
-    takes the products `before` the loop too, and multiplies a few steps at a time.
+    It tells of the loop that training runs, on the devices that the arrays are bound to, or on
+    JAX's default one. Where no gradient is wanted, a layer's native kernel takes the products
+    `before` the loop too, and multiplies a few steps at a time.
 
     Attributes:
         length: number of steps.
@@ -117,6 +120,8 @@ def explain(
 
     parts = split.split(look_ups.worked_ahead(traced.body, traced.length))
     core = parts.core
+    machine = machines.of_arrays([*traced.consts, *jax.tree.leaves((init, xs))])
+    where = {"runner": runner, "machine": machine}
     steps = traced.length // (number or 1)
     flops, of_gradients = _counter_of_flops(traced, parts, runner)
     counted = Explanation(
@@ -133,7 +138,7 @@ def explain(
         d = gradient.derivative(core, tuple(jaxprs.is_float(a) for a in core.jaxpr.in_avals))
         flops_backward = of_gradients() - flops
     except (NotImplementedError, TypeError, ValueError) as error:  # as JAX says it
-        forward, reason = _choice(core, steps, runner), str(error).split(". ")[0].splitlines()[0]
+        forward, reason = _choice(core, steps, **where), str(error).split(". ")[0].splitlines()[0]
         return dataclasses.replace(
             counted,
             runner=forward.runner,
@@ -142,8 +147,8 @@ def explain(
             backward_refusals=dict.fromkeys(plan.RUNNERS, reason),
         )
     back = gradient.backward_of(d, (False,) * len(d.joint.moving_ys))
-    forward = _choice(d.forward, steps, runner)
-    reverse = plan.choose(plan.plain(back.body), length=steps, runner=runner)
+    forward = _choice(d.forward, steps, **where)
+    reverse = plan.choose(plan.plain(back.body), length=steps, **where)
     whole = set(d.joint.accumulated)
     gathered = {u.const for u in d.joint.uses if u.other is not None} - whole
     summed = {u.const for u in d.joint.uses} - gathered - whole
@@ -165,13 +170,13 @@ def explain(
     )
 
 
-def _choice(body: Body, steps: int, runner: str | None) -> plan.Choice:
+def _choice(body: Body, steps: int, runner: str | None, machine: Machine) -> plan.Choice:
     """The runner of a forward loop.
 
     Raises:
         ValueError: the caller forces the native runner, which cannot take the loop.
     """
-    choice = plan.choose(plan.plain(body), length=steps, runner=runner)
+    choice = plan.choose(plan.plain(body), length=steps, runner=runner, machine=machine)
     if choice.runner != "native" and steps > 0:
         plan.check_possible(runner, choice.refusals["native"])
     return choice

@@ -17,6 +17,7 @@ from recurrax.loop import jaxprs, plan, products, together
 from recurrax.loop.body import Body, Multiplied, Products
 from recurrax.loop.compat import JaxprEqn
 from recurrax.loop.jaxprs import Atom
+from recurrax.loop.machine import Machine
 from recurrax.loop.primitive import depends, loop
 
 
@@ -77,7 +78,7 @@ def _after_some(
     seen: Sequence[int],
     *,
     swapped: tuple[int, ...],
-    lowered: bool = False,
+    machine: Machine | None = None,
     **how: Any,
 ) -> tuple[list[Array], list[Array], list[Array]]:
     """The same, with some of the products made `apart` from the loop, before it."""
@@ -85,8 +86,9 @@ def _after_some(
     for fed, w, is_apart in zip(feds, weights, apart, strict=True):
         if is_apart:
             by = {"precision": fed.precision, "runner": how["runner"]}
-            if lowered:
+            if machine is not None:  # lowered
                 by |= {"transposed": fed.transposed, "swapped": fed.x in swapped}
+                by |= {"machine": machine}
                 xs[fed.x] = plan.product(xs[fed.x], w, **by)
             else:
                 xs[fed.x] = products.product(xs[fed.x], w.T if fed.transposed else w, **by)
@@ -164,12 +166,23 @@ def leaders(body: Body, feds: Sequence[Fed]) -> list[Multiplied]:
 
 
 def _at_once(
-    *args, jaxpr, num_consts, num_carry, feds, seen, length, reverse, unroll, runner, swapped
+    *args,
+    jaxpr,
+    num_consts,
+    num_carry,
+    feds,
+    seen,
+    length,
+    reverse,
+    unroll,
+    runner,
+    machine,
+    swapped,
 ) -> list[Array] | None:
     del unroll
     body = Body(jaxpr, num_consts, num_carry)
     consts, carry, xs, weights = body.shared_out(args)
-    where = {"length": length, "reverse": reverse, "runner": runner}
+    where = {"length": length, "reverse": reverse, "runner": runner, "machine": machine}
     products = Products(weights, leaders=leaders(body, feds), seen=seen, swapped=swapped)
     return plan.run_accompanied(body, consts, carry, xs, products, **where)
 
@@ -191,5 +204,5 @@ def _batched(given, *, jaxpr, num_consts, num_carry, feds, seen, **params):
 
 
 fed_loop_p = together.primitive(
-    "fed_loop", _in_parts, _at_once, _abstract_eval, _batched, of_stacks=True
+    "fed_loop", _in_parts, _at_once, _abstract_eval, _batched, of_loop=True
 )

@@ -1,40 +1,59 @@
 """Lowering: how the primitives here become programs, and what is seen of what surrounds them."""
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from recurrax.loop import compat, holding
+from recurrax.loop import compat, fallback, holding, partitioning
 from recurrax.loop.body import Body, Gathered, Multiplied
 from recurrax.loop.compat import ClosedJaxpr, Primitive
+from recurrax.loop.machine import Machine
 
 
 def register(
-    primitive: Primitive,
-    function: Callable[..., Any],
-    stacks: Callable[..., Mapping[int, int]] | None = None,
-    **how: Any,
+    primitive: Primitive, function: Callable[..., Any], of_loop: bool = False, **how: Any
 ) -> None:
-    """Lower `primitive` as `function(*args, runner, ...)`.
+    """Lower `primitive` as `function(*args, runner, machine, ...)`.
 
     A program that is exported is to run elsewhere, where no kernel of this process is: what a plan
-    chooses there is XLA. `stacks` maps arguments to the numbers of stacks, of which those that the
-    program turned from (batch, time, ...) itself join the `swapped`. To see that, each equation is
-    lowered where it stands, not once for all that are alike.
+    chooses there is XLA. Of a primitive `of_loop`, the arguments that are stacks and that the
+    program turned from (batch, time, ...) itself join the `swapped`: to see that, each equation is
+    lowered where it stands, not once for all that are alike. And where XLA divides arrays over
+    several devices, each of them runs the loop over rows of its own, if there is a way.
     """
     rule = compat.lower_fun(function, **how)
 
-    def lower(context: Any, *args: Any, runner: str | None, **params: Any) -> Any:
-        if stacks is not None:
-            turned = {number for k, number in stacks(**params).items() if _is_turned(args[k])}
+    def lower(context: Any, *args: Any, runner: str | None = None, **params: Any) -> Any:
+        machine = machine_of(context)
+        if runner is None and compat.is_exported(context):
+            runner = "xla"
+        if of_loop:
+            stacks = stacks_of(**params).items()
+            turned = {number for k, number in stacks if _is_turned(args[k])}
             params["swapped"] = tuple(sorted({*params["swapped"], *turned}))
-        exported = compat.is_exported(context)
+            if machine.is_divided:
+                given = primitive, context.avals_in, runner, machine, params
+                attempt = functools.partial(partitioning.divided, *given)
+                found = fallback.guarded(attempt, lambda: "xla", "dividing a loop over devices")
+                if isinstance(found, partitioning.Divided):
+                    return partitioning.lower(context, args, found, machine)
+                runner = found or runner
         with holding.collected() as held:
-            results = rule(context, *args, runner=runner or ("xla" if exported else None), **params)
+            results = rule(context, *args, runner=runner, machine=machine, **params)
         for needed in held:
             compat.keep_alive(context, needed)
+        if partitioning.is_part(context):
+            partitioning.keep(held)
         return results
 
-    compat.register_lowering(primitive, lower, apart=stacks is not None)
+    compat.register_lowering(primitive, lower, apart=of_loop)
+
+
+def machine_of(context: Any) -> Machine:
+    """What the program is made for that is being lowered."""
+    platforms = compat.platforms_of(context)
+    devices, in_part = compat.divided_over(context)
+    return Machine(platforms[0] if len(platforms) == 1 else None, devices, in_part)
 
 
 def stacks_of(

@@ -91,9 +91,10 @@ SMOOTH = (
     | (LAYOUT - {"stop_gradient"})
 )
 
-# They say that a value may differ from device to device, and compute nothing; where they stand
-# inside a loop, the gradient is summed over all devices at each step.
-TYPES_OF_DEVICES = frozenset({"pvary"})
+# They say how a value lies on devices, and compute nothing. Where it may differ from device to
+# device (`pvary`) inside a loop, the gradient is summed over all devices at each step. `reshard`
+# stands where a derivative meets a mesh; arrays that it does divide are left to `lax.scan`.
+TYPES_OF_DEVICES = frozenset({"pvary", "reshard"})
 _MODES = (lax.GatherScatterMode.CLIP, lax.GatherScatterMode.PROMISE_IN_BOUNDS)
 
 

@@ -1,8 +1,8 @@
 """Plan: which runner runs a body, and why.
 
-The native runner runs what it can on the CPU; `lax.scan` runs the rest, so a plan never fails. The
-device is JAX's default backend at the time the loop is lowered. `RECURRAX_RUNNER` (`native`,
-`xla` or `lax`) chooses for the whole process, `scan(..., runner=...)` for one loop.
+The native runner runs what it can on the CPU; `lax.scan` runs the rest, so a plan never fails. It
+is made when the loop is lowered, for the machine that the program is for. `RECURRAX_RUNNER`
+(`native`, `xla` or `lax`) chooses for the whole process, `scan(..., runner=...)` for one loop.
 """
 
 import dataclasses
@@ -18,10 +18,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from recurrax.loop import jaxprs
+from recurrax.loop import jaxprs, local_rows
+from recurrax.loop import machine as machines
 from recurrax.loop.body import Body, Feed, Products
 from recurrax.loop.fallback import stated
-from recurrax.loop.runners import xla
+from recurrax.loop.machine import Machine
+from recurrax.loop.runners import unfolded, xla
 
 RUNNERS = ("native", "xla", "lax")
 VARIABLE = "RECURRAX_RUNNER"
@@ -53,15 +55,19 @@ def asked_for(runner: str | None) -> str | None:
     return name
 
 
-def choose(body: Body, *, length: int, runner: str | None) -> Choice:
-    """Choose a runner for `length` steps of `body`, which is `plain`."""
+def choose(
+    body: Body, *, length: int, runner: str | None, machine: Machine | None = None
+) -> Choice:
+    """Choose a runner for `length` steps of `body`, which is `plain`, on the default machine if
+    no other is given."""
     if runner == "xla":
         return Choice("xla", {"native": 'runner="xla" was asked for', **_NOT_LAX})
-    missing, module = native_unavailable(), _native()
+    missing, module, machine = native_unavailable(), _native(), machine or machines.default()
     if module is None or missing is not None:
         refusal = missing
-    elif jax.default_backend() != "cpu":
-        refusal = f"it runs on the CPU, and the device is {jax.default_backend()}"
+    elif machine.platform != "cpu":
+        device = machine.platform or "one of several platforms"
+        refusal = f"it runs on the CPU, and the device is {device}"
     elif length == 0:
         refusal = "there is no step to run"
     elif body.jaxpr.effects:
@@ -72,9 +78,20 @@ def choose(body: Body, *, length: int, runner: str | None) -> Choice:
         avals, m, n = body.jaxpr.in_avals, body.num_consts, body.num_consts + body.num_carry
         xs = jaxprs.stacked(avals[n:], length)
         refusal = module.refusal(body, avals[:m], avals[m:n], xs, length)
+    if refusal is None and machine.is_divided and runner is None:
+        refusal = _refusal_to_divide(body, machine)
     if refusal is None:
         return Choice("native", {"xla": "the native runner takes the loop", **_NOT_LAX})
     return Choice("xla", {"native": refusal, **_NOT_LAX})
+
+
+def _refusal_to_divide(body: Body, machine: Machine) -> str | None:
+    """Why `body` cannot be run natively by each of several devices for rows of its own."""
+    if machine.in_part:
+        return "inside jax.shard_map, XLA still divides the arrays over other axes of the mesh"
+    if local_rows.layout(body) is None:
+        return f"rows meet in this step, and {machine.devices} devices may hold some each"
+    return None
 
 
 def run(
@@ -87,6 +104,7 @@ def run(
     reverse: bool,
     unroll: int | bool,
     runner: str | None,
+    machine: Machine,
     swapped: tuple[int, ...] = (),
 ) -> tuple[list[Array], list[Array]]:
     """Run `body` with the runner that the plan chooses.
@@ -98,14 +116,15 @@ def run(
         ValueError: the caller forces the native runner, which cannot take the loop.
     """
     body = plain(body)
-    choice = choose(body, length=length, runner=runner)
+    choice = choose(body, length=length, runner=runner, machine=machine)
     if choice.runner != "native" and length > 0:
         check_possible(runner, choice.refusals["native"])
     if choice.runner == "native":
         native: Any = _native()
         how = {"length": length, "reverse": reverse, "swapped": swapped}
         return native.run(body, consts, carry, xs, **how)
-    return xla.run(body, consts, carry, xs, length=length, reverse=reverse, unroll=unroll)
+    how = {"length": length, "reverse": reverse, "unroll": unroll}
+    return xla.run(body, consts, carry, xs, **how, on_cpu=machine.platform == "cpu")
 
 
 def run_batch_major(
@@ -117,10 +136,15 @@ def run_batch_major(
     length: int,
     reverse: bool,
     runner: str | None,
+    machine: Machine,
 ) -> tuple[list[Array], list[Array]] | None:
-    """Run `body` over arrays that begin with (batch, time), and return such; None if none can."""
+    """Run `body` over arrays that begin with (batch, time), and return such; None if none can.
+
+    Nor can one where XLA divides the arrays: what it consists of is divided part by part.
+    """
     body = plain(body)
-    if choose(body, length=length, runner=runner).runner != "native":
+    choice = choose(body, length=length, runner=runner, machine=machine)
+    if choice.runner != "native" or machine.is_divided:
         return None
     native: Any = _native()
     return native.run_batch_major(body, consts, carry, feeds, length=length, reverse=reverse)
@@ -136,14 +160,16 @@ def run_accompanied(
     length: int,
     reverse: bool,
     runner: str | None,
+    machine: Machine,
 ) -> list[Array] | None:
     """Run `body`, and make products of what it reads and writes.
 
     Returns the last carry, the ys that are not hidden, the leaders that are seen and what trails
-    the loop; None if no runner does all at once.
+    the loop; None if no runner does all at once, as none does where XLA divides the arrays.
     """
     body = plain(body)
-    if choose(body, length=length, runner=runner).runner != "native":
+    choice = choose(body, length=length, runner=runner, machine=machine)
+    if choice.runner != "native" or machine.is_divided:
         return None
     native: Any = _native()
     how = {"length": length, "reverse": reverse}
@@ -162,14 +188,16 @@ def check_possible(runner: str | None, refusal: str) -> None:
         )
 
 
-def product(a: Array, w: Array, *, precision: Any, runner: str | None, **how: Any) -> Array:
+def product(
+    a: Array, w: Array, *, precision: Any, runner: str | None, machine: Machine, **how: Any
+) -> Array:
     """`(..., k)` times `(k, n)`, by the runner that is best at it.
 
     `how`: whether the weight is `transposed`, (n, k); whether `a` or the result is `swapped` or
     `result_swapped`, as for `run`; and arrays `after` which it is made, lest two such products
     take the same processors' caches from each other.
     """
-    return _multiplier(runner).product(a, w, precision=precision, **how)
+    return _multiplier(runner, machine).product(a, w, precision=precision, **how)
 
 
 def gather(
@@ -180,22 +208,26 @@ def gather(
     *,
     precision: Any,
     runner: str | None,
+    machine: Machine,
     **how: Any,
 ) -> Array:
     """`(..., k)` and `width` columns of dz from `start` on to `(k, width)`, by the runner that is
     best at it. `how`: whether `a` is `swapped`, and arrays `after`, as for `product`.
     """
-    return _multiplier(runner).gather(a, dz, start, width, precision=precision, **how)
+    multiplier = _multiplier(runner, machine)
+    return multiplier.gather(a, dz, start, width, precision=precision, **how)
 
 
-def add_up(index: Array, dz: Array, *, count: int, runner: str | None) -> Array:
+def add_up(index: Array, dz: Array, *, count: int, runner: str | None, machine: Machine) -> Array:
     """Integers `(...)` and `(..., n)` to `(count, n)`, by the runner that is best at it."""
-    return _multiplier(runner).add_up(index, dz, count=count)
+    return _multiplier(runner, machine).add_up(index, dz, count=count)
 
 
-def _multiplier(runner: str | None) -> Any:
+def _multiplier(runner: str | None, machine: Machine) -> Any:
     """The runner that is best at products and sums of all steps together."""
-    if runner != "xla" and jax.default_backend() == "cpu":
+    if machine.is_divided:
+        return unfolded
+    if runner != "xla" and machine.platform == "cpu":
         return _native() or xla
     return xla
 

@@ -50,7 +50,7 @@ def loop(
     return outputs[: body.num_carry], outputs[body.num_carry :]
 
 
-def _run(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, runner, swapped):
+def _run(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, runner, machine, swapped):
     body = Body(jaxpr, num_consts, num_carry)
     n = num_consts + num_carry
     carry, ys = plan.run(
@@ -62,6 +62,7 @@ def _run(*args, jaxpr, num_consts, num_carry, length, reverse, unroll, runner, s
         reverse=reverse,
         unroll=unroll,
         runner=runner,
+        machine=machine,
         swapped=swapped,
     )
     return [*carry, *ys]
@@ -165,6 +166,6 @@ def _batched_body(jaxpr: ClosedJaxpr, inputs: tuple, outputs: tuple, axis: Any) 
 
 loop_p.def_effectful_abstract_eval(_abstract_eval)
 loop_p.def_impl(compat.apply(loop_p))
-lowering.register(loop_p, _run, lowering.stacks_of)
+lowering.register(loop_p, _run, of_loop=True)
 compat.define_batching(loop_p, _batch)
 linear.define_transpose(loop_p)

@@ -6,6 +6,7 @@ again. Gradients of any order stay within the pair. `add_up` is the transpose of
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,7 @@ from jax import Array
 
 from recurrax.loop import compat, jaxprs, lowering, plan
 from recurrax.loop.compat import JaxprEqn, Literal, Primitive
-from recurrax.loop.runners import xla
-from recurrax.loop.runners.xla import rows
+from recurrax.loop.runners import unfolded, xla
 
 product_p = Primitive("loop_product")
 gather_p = Primitive("loop_gather")
@@ -81,12 +81,13 @@ def weight_is_transposed(eqn: JaxprEqn) -> bool:
     return eqn.params["dimension_numbers"][0][1][0] == 1
 
 
-def _product(a, w, *, precision, runner):
-    return plan.product(a, w, precision=precision, runner=runner)
+def _product(a, w, *, precision, runner, machine):
+    return plan.product(a, w, precision=precision, runner=runner, machine=machine)
 
 
-def _gather(a, dz, *, start, width, precision, runner):
-    return plan.gather(a, dz, start, width, precision=precision, runner=runner)
+def _gather(a, dz, *, start, width, precision, runner, machine):
+    how = {"precision": precision, "runner": runner, "machine": machine}
+    return plan.gather(a, dz, start, width, **how)
 
 
 def _product_batch(_, args, dims, *, precision, runner):
@@ -98,12 +99,8 @@ def _product_batch(_, args, dims, *, precision, runner):
 
 def _gather_batch(_, args, dims, *, start, width, precision, runner):
     del runner
-
-    def contract(a, dz):
-        dz = whole(Columns(dz, start, width))
-        return jnp.einsum("rk,rn->kn", rows(a), rows(dz), precision=precision)
-
-    return jax.vmap(contract, in_axes=dims)(*args), 0
+    how = {"start": start, "width": width, "precision": precision}
+    return jax.vmap(functools.partial(unfolded.gather, **how), in_axes=dims)(*args), 0
 
 
 def _gather_of_a(dw, a, dz, *, start, width, precision, runner):
@@ -134,13 +131,13 @@ for _primitive, _function, _batch, _aval, _names in (
     (gather_p, _gather, _gather_batch, _gather_aval, ("start", "width", *_HOW)),
 ):
     _primitive.def_abstract_eval(_aval)
-    _primitive.def_impl(jax.jit(_function, static_argnames=_names))
+    _primitive.def_impl(jax.jit(_primitive.bind, static_argnames=_names))
     lowering.register(_primitive, _function, multiple_results=False)
     compat.define_batching(_primitive, _batch)
 
 
-def _add_up(index, dz, *, count, runner):
-    return plan.add_up(index, dz, count=count, runner=runner)
+def _add_up(index, dz, *, count, runner, machine):
+    return plan.add_up(index, dz, count=count, runner=runner, machine=machine)
 
 
 def _add_up_batch(_, args, dims, *, count, runner):
@@ -151,7 +148,7 @@ def _add_up_batch(_, args, dims, *, count, runner):
 add_up_p.def_abstract_eval(
     lambda index, dz, *, count, runner: dz.update(shape=(count, dz.shape[-1]), weak_type=False)
 )
-add_up_p.def_impl(jax.jit(_add_up, static_argnames=("count", "runner")))
+add_up_p.def_impl(jax.jit(add_up_p.bind, static_argnames=("count", "runner")))
 lowering.register(add_up_p, _add_up, multiple_results=False)
 compat.define_batching(add_up_p, _add_up_batch)
 

@@ -48,24 +48,24 @@ def primitive(
     at_once: Callable[..., Sequence[Any] | None],
     avals: Function,
     batched: Callable[..., Sequence[bool]],
-    of_stacks: bool = False,
+    of_loop: bool = False,
 ) -> Primitive:
     """A primitive of several results that is `in_parts(*args, **params)`.
 
     Lowering calls `at_once`, which returns None where there is no such way. `avals` tells the types
     of the results, and `batched(given, **params)` which of them are batched where those of the
-    arguments are that `given` marks. A primitive `of_stacks` is lowered with regard to how those
-    lie (`lowering.stacks_of`): in parts, it is `in_parts(..., lowered=True)`.
+    arguments are that `given` marks. A primitive `of_loop` is lowered with regard to how its stacks
+    lie (`lowering.stacks_of`): in parts, it is `in_parts(..., machine=machine)`.
     """
     made = Primitive(name)
     made.multiple_results = True
     _made.add(made)
 
-    parts_at_last = functools.partial(in_parts, lowered=True) if of_stacks else in_parts
-
-    def lowered(*args, **params):
-        found = at_once(*args, **params)
-        return parts_at_last(*args, **params) if found is None else found
+    def lowered(*args, machine, **params):
+        found = at_once(*args, machine=machine, **params)
+        if found is not None:
+            return found
+        return in_parts(*args, **params, **({"machine": machine} if of_loop else {}))
 
     def batch(axis, args, dims, **params):
         marks = batched([d is not None for d in dims], **params)
@@ -81,7 +81,7 @@ def primitive(
 
     made.def_abstract_eval(avals)
     made.def_impl(in_parts)
-    lowering.register(made, lowered, lowering.stacks_of if of_stacks else None)
+    lowering.register(made, lowered, of_loop=of_loop)
     compat.define_batching(made, batch)
     compat.define_jvp(made, jvp_of(in_parts))
     linear.define_transpose(made)

@@ -14,6 +14,7 @@ from jax import Array
 
 from recurrax.loop import jaxprs, plan, products, together
 from recurrax.loop.body import Body, Gathered, Multiplied, Products
+from recurrax.loop.machine import Machine
 from recurrax.loop.primitive import loop
 from recurrax.loop.products import Columns
 
@@ -130,12 +131,13 @@ def _lowered_products(
     stacks: Sequence[Array],
     how: dict[str, Any],
     swapped: Container[int],
+    machine: Machine,
 ) -> list[Array]:
     """The same where nobody differentiates them any more: of stacks as they lie, one by one."""
     made, before = [], []
     for number, t in enumerate(trailers, len(stacks)):
         left = stacks[t.left]
-        by = {"precision": t.precision, "runner": how["runner"]}
+        by = {"precision": t.precision, "runner": how["runner"], "machine": machine}
         by |= {"swapped": t.left in swapped, "after": before}
         match t:
             case Gathered():
@@ -149,24 +151,36 @@ def _lowered_products(
 
 
 def _in_parts(
-    *args, jaxpr, num_consts, num_carry, trailers, hidden, swapped, lowered=False, **how
+    *args, jaxpr, num_consts, num_carry, trailers, hidden, swapped, machine=None, **how
 ) -> list[Array]:
     body = Body(jaxpr, num_consts, num_carry)
     consts, carry, xs, others = body.shared_out(args)
     how["swapped"] = tuple(k for k in swapped if k < body.num_xs + body.num_ys)
     last, ys = loop(body, consts, carry, xs, **how)
     given = trailers, [*xs, *ys, *others], how
-    made = _lowered_products(*given, swapped) if lowered else _products(*given)
+    lowered = machine is not None
+    made = _lowered_products(*given, swapped, machine) if lowered else _products(*given)
     return [*last, *(y for k, y in enumerate(ys) if k not in hidden), *made]
 
 
 def _at_once(
-    *args, jaxpr, num_consts, num_carry, trailers, hidden, length, reverse, unroll, runner, swapped
+    *args,
+    jaxpr,
+    num_consts,
+    num_carry,
+    trailers,
+    hidden,
+    length,
+    reverse,
+    unroll,
+    runner,
+    machine,
+    swapped,
 ) -> list[Array] | None:
     del unroll
     body = Body(jaxpr, num_consts, num_carry)
     consts, carry, xs, others = body.shared_out(args)
-    where = {"length": length, "reverse": reverse, "runner": runner}
+    where = {"length": length, "reverse": reverse, "runner": runner, "machine": machine}
     products = Products(others, trailers=trailers, hidden=hidden, swapped=swapped)
     return plan.run_accompanied(body, consts, carry, xs, products, **where)
 
@@ -195,5 +209,5 @@ def _batched(given, *, jaxpr, trailers, hidden, **params):
 
 
 loop_and_products_p = together.primitive(
-    "loop_and_products", _in_parts, _at_once, _abstract_eval, _batched, of_stacks=True
+    "loop_and_products", _in_parts, _at_once, _abstract_eval, _batched, of_loop=True
 )

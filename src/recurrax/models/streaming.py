@@ -11,6 +11,7 @@ import numpy as np
 
 from recurrax.layers.carried import carrying
 from recurrax.layers.rnn import RNN
+from recurrax.loop import machine
 from recurrax.loop.compat import jaxpr_as_fun
 from recurrax.loop.native.unsupported import Unsupported
 from recurrax.models import host_step
@@ -175,8 +176,9 @@ class _Program:
         pairs = zip(self.shapes, self.dtypes, strict=True)
         inputs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in pairs]
         closed = jax.make_jaxpr(step)(values, self.initial, *inputs)
-        if jax.default_backend() != "cpu":
-            reason = f"runs on {jax.default_backend()}"
+        platform = machine.default().platform
+        if platform != "cpu":
+            reason = f"runs on {platform}"
         elif self.batch_size > NATIVE_ROWS:
             reason = f"more than {NATIVE_ROWS} rows"
         else:

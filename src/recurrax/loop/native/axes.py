@@ -49,7 +49,7 @@ class Rows:
         return tuple(atom.shape[k] for k in self.features(atom))
 
 
-class _Classes:
+class Classes:
     """Sets of axes that are one (union-find), some of them spoilt."""
 
     def __init__(self) -> None:
@@ -80,9 +80,9 @@ class _Classes:
         return self.find((a, axis)) in self.spoilt
 
 
-def find_rows(body: Body, program: Program) -> Rows:
-    """The rows of a body: axes that its carries and xs share and never mix, leading ones first."""
-    classes = _Classes()
+def joined(body: Body, program: Program) -> tuple[Classes, set[Name]]:
+    """The classes of all axes of a body, and its values that are the same at every step."""
+    classes = Classes()
     fixed = set(program.inputs[: body.num_consts])
     for equation in program.equations:
         if all(isinstance(x, Number) or x in fixed for x in equation.inputs):
@@ -92,7 +92,12 @@ def find_rows(body: Body, program: Program) -> Rows:
     for before, after in zip(carry_in, program.outputs, strict=False):
         for axis in range(len(before.shape)):
             classes.join(before, axis, after, axis)
+    return classes, fixed
 
+
+def find_rows(body: Body, program: Program) -> Rows:
+    """The rows of a body: axes that its carries and xs share and never mix, leading ones first."""
+    classes, fixed = joined(body, program)
     outer = [*program.inputs, *(x for x in program.outputs if isinstance(x, Name))]
     moving = [x for x in outer if x not in fixed]
     lead = max(moving, key=lambda x: len(x.shape), default=None)
@@ -110,7 +115,7 @@ def find_rows(body: Body, program: Program) -> Rows:
     return Rows(count, {name: axes for name, axes in picked.items() if axes}, meet)
 
 
-def _leading(classes: _Classes, lead: Name, outer: Sequence[Name]) -> list[Node]:
+def _leading(classes: Classes, lead: Name, outer: Sequence[Name]) -> list[Node]:
     """The leading axes of `lead` that are rows, and lead all others."""
     chosen: list[Node] = []
     for axis in range(len(lead.shape) - 1):
@@ -123,7 +128,7 @@ def _leading(classes: _Classes, lead: Name, outer: Sequence[Name]) -> list[Node]
     return chosen
 
 
-def _anywhere(classes: _Classes, lead: Name, outer: Sequence[Name]) -> list[Node]:
+def _anywhere(classes: Classes, lead: Name, outer: Sequence[Name]) -> list[Node]:
     """Axes of `lead` that are rows, wherever they stand; one axis is left to be features."""
     chosen: list[Node] = []
     for axis, size in enumerate(lead.shape):
@@ -135,26 +140,26 @@ def _anywhere(classes: _Classes, lead: Name, outer: Sequence[Name]) -> list[Node
     return chosen
 
 
-def _held(classes: _Classes, name: Name, chosen: Sequence[Node]) -> list[Node]:
+def _held(classes: Classes, name: Name, chosen: Sequence[Node]) -> list[Node]:
     """The classes of the axes of `name` that are among the chosen ones."""
     own = (classes.find((name, k)) for k in range(len(name.shape)))
     return [node for node in own if node in chosen]
 
 
-def _leads(classes: _Classes, name: Name, chosen: Sequence[Node]) -> bool:
+def _leads(classes: Classes, name: Name, chosen: Sequence[Node]) -> bool:
     """Whether `name` has all of these classes as its leading axes, in order, or none of them."""
     held = _held(classes, name, chosen)
     leading = [classes.find((name, k)) for k in range(min(len(chosen), len(name.shape)))]
     return not held or held == leading == [*chosen]
 
 
-def _has_once(classes: _Classes, name: Name, chosen: Sequence[Node]) -> bool:
+def _has_once(classes: Classes, name: Name, chosen: Sequence[Node]) -> bool:
     """Whether `name` has each of these classes once, or none of them."""
     held = _held(classes, name, chosen)
     return not held or (len(held) == len(chosen) and set(held) == set(chosen))
 
 
-def _join(classes: _Classes, eqn: Equation, fixed: set[Name]) -> None:
+def _join(classes: Classes, eqn: Equation, fixed: set[Name]) -> None:
     params, inputs, outputs = eqn.params, eqn.inputs, eqn.outputs
     out = outputs[0]
     match eqn.primitive:
@@ -236,7 +241,7 @@ def _kept_whole(eqn: Equation, axis: int, part: Atom, whole: Name) -> bool:
             return part.shape[axis] == whole.shape[axis]
 
 
-def _join_reshaped(classes: _Classes, before: Atom, after: Name) -> None:
+def _join_reshaped(classes: Classes, before: Atom, after: Name) -> None:
     """Axes that go through a reshape one to one are joined, those that merge or split spoilt."""
     i = j = 0
     while i < len(before.shape) or j < len(after.shape):
@@ -264,7 +269,7 @@ def _join_reshaped(classes: _Classes, before: Atom, after: Name) -> None:
         i, j = ends_i, ends_j
 
 
-def _join_windows(classes: _Classes, at: Places, inputs: Sequence[Atom], part: Atom) -> None:
+def _join_windows(classes: Classes, at: Places, inputs: Sequence[Atom], part: Atom) -> None:
     """Join the axes of a whole, the indices of windows in it and the windows' part."""
     whole, index = inputs
     alike = at.whole_axes(whole.shape)
@@ -277,7 +282,7 @@ def _join_windows(classes: _Classes, at: Places, inputs: Sequence[Atom], part: A
     classes.spoil(index, [len(index.shape) - 1])
 
 
-def _join_product(classes: _Classes, eqn: Equation, fixed: set[Name]) -> None:
+def _join_product(classes: Classes, eqn: Equation, fixed: set[Name]) -> None:
     left, right = eqn.inputs
     out = eqn.outputs[0]
     (left_sum, right_sum), (left_batch, right_batch) = eqn.params["dimension_numbers"]
