@@ -412,7 +412,7 @@ def cell_program(step, scan):
 def published_cells():
     chosen = (
         *("clockwork", "slstm", "mlstm", "turing_machine", "selective", "delta_net"),
-        *("trained_memory", "ode_rnn", "kalman", "window_attention"),
+        *("trained_memory", "ode_rnn", "kalman", "window_attention", "convolutional"),
         *("greedy_decoder",),
     )
     mesh = mesh_of(3)
@@ -427,7 +427,7 @@ def published_cells():
         args = put(held, mesh), rows, put(xs, mesh, None, "a")
         text, *_ = compiled(cell_program(step, recurrax.scan), args, expected)
         assert not collectives(text)["all-gather"], step
-        assert kernels(text), step
+        assert bool(kernels(text)) == (step.__name__ != "convolutional"), step
 
 
 class NormalisedCell(recurrax.layers.Layer):
@@ -457,6 +457,7 @@ def layers():
     yield "SimpleRNN", make.SimpleRNN(UNITS)
     yield "Bidirectional", make.Bidirectional(make.LSTM(UNITS, return_sequences=True))
     yield "a cell of a user's", make.RNN(NormalisedCell(UNITS), return_sequences=True)
+    yield "ConvLSTM1D", make.ConvLSTM1D(UNITS, 3, padding="same", return_sequences=True)
     yield "stacked", make.RNN([make.LSTMCell(UNITS), make.GRUCell(UNITS)])
 
 
@@ -464,10 +465,12 @@ def layers():
 def layers_that_train():
     """A step of training, with masks and without: values, weights and how they lie."""
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(ROWS, 6, 3)), jnp.float32)
+    series = jnp.asarray(rng.normal(size=(ROWS, 6, 3)), jnp.float32)
     mask = jnp.arange(6) < rng.integers(1, 7, (ROWS, 1))
     mesh = mesh_of(4)
     for name, layer in layers():
+        convolutional = name.startswith("Conv")
+        x = jnp.stack([series] * 2, 2) if convolutional else series
         layer.build(x.shape)
         weights = [jnp.asarray(v.value) for v in layer.trainable_variables]
         others = [jnp.asarray(v.value) for v in layer.non_trainable_variables]
@@ -485,7 +488,7 @@ def layers_that_train():
             expected = jax.jit(train)(weights, x, mask)
             parts = put(weights, mesh), put(x, mesh, "a"), put(mask, mesh, "a")
             try:
-                check(train, parts, 4, expected=expected)
+                check(train, parts, 4, expected=expected, native=not convolutional)
             except AssertionError as error:
                 raise AssertionError(f"{name}, masked={masked}") from error
 

@@ -258,6 +258,7 @@ def is_zero(tangent: Any) -> bool:
 instantiate_zeros = _ad.instantiate_zeros
 is_undefined_primal = _ad.is_undefined_primal
 define_bilinear = _ad.defbilinear
+define_linear = _ad.deflinear2
 
 
 def define_jvp(primitive: Primitive, rule: Callable[..., Any]) -> None:

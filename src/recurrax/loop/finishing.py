@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from recurrax.loop import jaxprs, look_ups, products
+from recurrax.loop import convolutions, jaxprs, look_ups, products
 from recurrax.loop.backward import Argument, Backward, Joint, Piece, Use
 from recurrax.loop.body import Body
 from recurrax.loop.compat import Var
@@ -187,6 +187,8 @@ def after_the_loop(
             def one_step(other):
                 operands = [other] * 2
                 operands[use.position] = const
+                if convolutions.is_one(eqn):
+                    return convolutions.convolved(eqn, *operands)
                 return jaxprs.bind(jaxpr, eqn, operands)[0]
 
             return jax.vmap(one_step)(stacks[use.other])

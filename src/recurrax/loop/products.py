@@ -6,7 +6,6 @@ again. Gradients of any order stay within the pair. `add_up` is the transpose of
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,9 @@ from jax import Array
 
 from recurrax.loop import compat, jaxprs, lowering, plan
 from recurrax.loop.compat import JaxprEqn, Literal, Primitive
-from recurrax.loop.runners import unfolded, xla
+from recurrax.loop.flat import flat
+from recurrax.loop.runners import xla
+from recurrax.loop.runners.xla import rows
 
 product_p = Primitive("loop_product")
 gather_p = Primitive("loop_gather")
@@ -99,8 +100,13 @@ def _product_batch(_, args, dims, *, precision, runner):
 
 def _gather_batch(_, args, dims, *, start, width, precision, runner):
     del runner
-    how = {"start": start, "width": width, "precision": precision}
-    return jax.vmap(functools.partial(unfolded.gather, **how), in_axes=dims)(*args), 0
+
+    def contract(a, dz):
+        dz = whole(Columns(dz, start, width))
+        a, dz = (flat(x) if x.ndim == 3 else rows(x) for x in (a, dz))
+        return jnp.einsum("rk,rn->kn", a, dz, precision=precision)
+
+    return jax.vmap(contract, in_axes=dims)(*args), 0
 
 
 def _gather_of_a(dw, a, dz, *, start, width, precision, runner):

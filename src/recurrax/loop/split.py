@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.loop import fed, jaxprs, look_ups, operations, products
+from recurrax.loop import convolutions, fed, jaxprs, look_ups, operations, products
 from recurrax.loop.body import Body
 from recurrax.loop.compat import ClosedJaxpr, JaxprEqn, Literal, Var
 from recurrax.loop.interning import interned
@@ -371,7 +371,7 @@ def _over_time(
             a, w = operands
             w = w.T if products.weight_is_transposed(eqn) else w
             return [products.product(a, w, precision=eqn.params["precision"], runner=runner)]
-        return None
+        return [convolutions.convolved(eqn, *operands)] if convolutions.is_one(eqn) else None
 
     def one_step(*args):
         inner = dict(zip(part.jaxpr.invars, args, strict=True))
