@@ -5,6 +5,7 @@ how the results lie. The batch is of a size that nothing else has.
 """
 
 import contextlib
+import gc
 import json
 import re
 import sys
@@ -22,6 +23,7 @@ from recurrences import UNITS, arguments, assert_same, simple
 
 import recurrax
 from recurrax.loop import local_rows
+from recurrax.loop.native import kernel
 from recurrax.loop.scan import scan_batch_major
 
 ROWS = 40
@@ -382,6 +384,25 @@ def a_pass_that_fails_leaves_the_loop_to_xla():
         patch.delenv("RECURRAX_STRICT", raising=False)
         function, expected = gradients(recurrax.scan), jax.jit(THEIRS)(*args)
         check(function, divided(args, mesh, "a"), 4, expected=expected, native=False)
+
+
+@case_of("meshes")
+def kernels_live_as_long_as_the_program():
+    args = inputs()
+    mesh, expected = mesh_of(4), jax.jit(THEIRS)(*args)
+    parts = divided(args, mesh, "a")
+    jax.clear_caches()
+    gc.collect()
+    before = set(kernel._kernels)
+    program = jax.jit(OURS).lower(*parts).compile()
+    jax.clear_caches()
+    gc.collect()
+    assert set(kernel._kernels) - before
+    assert_same(jax.device_get(program(*parts)), jax.device_get(expected))
+    del program
+    jax.clear_caches()
+    gc.collect()
+    assert not set(kernel._kernels) - before
 
 
 @case_of("meshes")

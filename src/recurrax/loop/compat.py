@@ -21,6 +21,11 @@ from jax.sharding import Mesh
 TESTED = "0.10.2 to 0.12"
 
 try:
+    # What runs one primitive alone, and what divides a program under `jax.checkpoint`. Private, and
+    # what the primitives of JAX itself use.
+    from jax._src.dispatch import apply_primitive as _apply_primitive
+    from jax._src.interpreters.partial_eval import partial_eval_jaxpr_custom as _divided
+
     # How XLA's partitioner is told of an operation, and tells of how arrays are divided.
     from jax._src.sharding_impls import GSPMDSharding as _GSPMDSharding
     from jax._src.sharding_impls import ShardingContext as _ShardingContext
@@ -28,10 +33,6 @@ try:
 
     # Programs as data. In JAX 0.10 a `ClosedJaxpr` holds a `Jaxpr` and its constants; since 0.11
     # both names mean one class, whose `jaxpr` is itself.
-    # What runs one primitive alone, and what divides a program under `jax.checkpoint`. Private, and
-    # what the primitives of JAX itself use.
-    from jax._src.dispatch import apply_primitive as _apply_primitive
-    from jax._src.interpreters.partial_eval import partial_eval_jaxpr_custom as _divided
     from jax.extend.core import (
         ClosedJaxpr,
         Jaxpr,
