@@ -1,5 +1,6 @@
 """The net under the compiler: a loop that a pass fails on is `lax.scan`'s, with a warning."""
 
+import functools
 import warnings
 
 import jax
@@ -113,6 +114,36 @@ def test_so_does_one_that_fails_on_a_derivative(name, how, monkeypatch):
     assert called or (name == "batching" and "vmap" not in how)
     for a, b in zip(made, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+LOWERED = {
+    "the plan": "recurrax.loop.plan.choose",
+    "the native runner": "recurrax.loop.runners.native.run",
+    "its products": "recurrax.loop.runners.native.gather",
+    "the loop with its products": "recurrax.loop.runners.native.run_accompanied",
+    "the xla runner": "recurrax.loop.runners.xla._run_on_cpu",
+    "how stacks lie": "recurrax.loop.lowering.stacks_of",
+    "LLVM": "recurrax.loop.native.kernel.compile_module",
+}
+
+
+@pytest.mark.parametrize("name", LOWERED)
+def test_so_does_one_that_fails_while_lowering(name, monkeypatch):
+    size = 5 + list(LOWERED).index(name)  # kernels of other tests are there already
+    arrays = jnp.ones((3, size)) / 9, jnp.eye(size) / 3, jnp.ones((2, size)), ARGUMENTS[2]
+    runner = {"the xla runner": "xla"}.get(name)
+    ours = functools.partial(recurrax.scan, runner=runner)
+    expected = gradient(jax.lax.scan, *arrays)
+    called = []
+    monkeypatch.setattr(LOWERED[name], lambda *a, **k: called.append(name) or fails())
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        made = jax.jit(lambda *args: gradient(ours, *args))(*arrays)
+        eager = gradient(ours, *arrays)
+    assert called and len(said) == 1
+    for a, b, c in zip(made, eager, expected, strict=True):
+        np.testing.assert_allclose(a, c, atol=1e-5)
+        np.testing.assert_allclose(b, c, atol=1e-5)
 
 
 def test_a_layer_keeps_running(monkeypatch):

@@ -11,7 +11,11 @@ from recurrax.loop.machine import Machine
 
 
 def register(
-    primitive: Primitive, function: Callable[..., Any], of_loop: bool = False, **how: Any
+    primitive: Primitive,
+    function: Callable[..., Any],
+    of_loop: bool = False,
+    instead: Callable[..., Any] | None = None,
+    **how: Any,
 ) -> None:
     """Lower `primitive` as `function(*args, runner, machine, ...)`.
 
@@ -20,10 +24,25 @@ def register(
     program turned from (batch, time, ...) itself join the `swapped`: to see that, each equation is
     lowered where it stands, not once for all that are alike. And where XLA divides arrays over
     several devices, each of them runs the loop over rows of its own, if there is a way.
+
+    Where that fails, the primitive is lowered as `instead(*args, runner, ...)`, or, for want of
+    that, as the runner "xla" has it.
     """
     rule = compat.lower_fun(function, **how)
+    other_rule = None if instead is None else compat.lower_fun(instead, **how)
 
     def lower(context: Any, *args: Any, runner: str | None = None, **params: Any) -> Any:
+        def attempt() -> Any:
+            return lowered(context, *args, runner=runner, **params)
+
+        def plainly() -> Any:
+            if other_rule is not None:
+                return other_rule(context, *args, runner=runner, **params)
+            return rule(context, *args, runner="xla", machine=machine_of(context), **params)
+
+        return fallback.guarded(attempt, plainly, "lowering a loop")
+
+    def lowered(context: Any, *args: Any, runner: str | None, **params: Any) -> Any:
         machine = machine_of(context)
         if runner is None and compat.is_exported(context):
             runner = "xla"

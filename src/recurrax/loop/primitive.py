@@ -166,6 +166,6 @@ def _batched_body(jaxpr: ClosedJaxpr, inputs: tuple, outputs: tuple, axis: Any) 
 
 loop_p.def_effectful_abstract_eval(_abstract_eval)
 loop_p.def_impl(compat.apply(loop_p))
-lowering.register(loop_p, _run, of_loop=True)
+lowering.register(loop_p, _run, of_loop=True, instead=by_lax)
 compat.define_batching(loop_p, _batch)
 linear.define_transpose(loop_p)

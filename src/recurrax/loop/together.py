@@ -81,7 +81,7 @@ def primitive(
 
     made.def_abstract_eval(avals)
     made.def_impl(in_parts)
-    lowering.register(made, lowered, of_loop=of_loop)
+    lowering.register(made, lowered, of_loop=of_loop, instead=in_parts)
     compat.define_batching(made, batch)
     compat.define_jvp(made, jvp_of(in_parts))
     linear.define_transpose(made)
