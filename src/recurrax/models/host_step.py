@@ -168,7 +168,7 @@ class _Text:
             return f"{operands[0]}.astype({self.name('d', np.dtype(out_dtype))})"
         if kind == "dot_general":
             return self.product(eqn, operands)
-        if kind in ("reshape", "squeeze", "expand_dims"):
+        if kind in ("reshape", "squeeze"):
             if params.get("dimensions") is not None and kind == "reshape":
                 raise Unsupported("a reshape that also transposes")
             return f"{operands[0]}.reshape({shape})"

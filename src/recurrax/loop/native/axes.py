@@ -173,10 +173,6 @@ def _join(classes: Classes, eqn: Equation, fixed: set[Name]) -> None:
             for place, axis in enumerate(kept):
                 classes.join(inputs[0], axis, out, place)
             classes.spoil(inputs[0], params["dimensions"])
-        case "expand_dims":
-            kept = [k for k in range(len(out.shape)) if k not in params["dimensions"]]
-            for axis, place in enumerate(kept):
-                classes.join(inputs[0], axis, out, place)
         case "transpose":
             for place, axis in enumerate(params["permutation"]):
                 classes.join(inputs[0], axis, out, place)

@@ -35,7 +35,7 @@ _EQUALITIES = {"eq", "ne", "ge", "le"}
 _SAME = {"add_any": "add"}
 _WORDS = {"float32", "int32", "uint32"}
 _NOTHING = {
-    *("copy", "copy_p", "stop_gradient", "optimization_barrier", "name"),
+    *("copy", "stop_gradient", "optimization_barrier", "name"),
     *operations.TYPES_OF_DEVICES,
 }
 _REDUCTIONS = {
@@ -47,7 +47,7 @@ _REDUCTIONS = {
     "reduce_or": "or",
 }
 _PIECES = {"concatenate", "split"}
-_VIEWS = {"slice", "broadcast_in_dim", "transpose", "squeeze", "expand_dims", "reshape", "rev"}
+_VIEWS = {"slice", "broadcast_in_dim", "transpose", "squeeze", "reshape", "rev"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,6 @@ _SAME = {
     "atanh": "Atanh",
     "stop_gradient": "Identity",
     "copy": "Identity",
-    "copy_p": "Identity",
     "optimization_barrier": "Identity",
     "reduce_precision": "Identity",
 }
@@ -149,11 +148,6 @@ def _reshape(graph: Graph, equation: Any, names: list[str]) -> list[str]:
 @rule("squeeze")
 def _squeeze(graph: Graph, equation: Any, names: list[str]) -> list[str]:
     return [graph.add("Squeeze", [names[0], graph.axes(equation.params["dimensions"])])]
-
-
-@rule("expand_dims")
-def _expand_dims(graph: Graph, equation: Any, names: list[str]) -> list[str]:
-    return [graph.add("Unsqueeze", [names[0], graph.axes(equation.params["dimensions"])])]
 
 
 @rule("transpose")
