@@ -99,3 +99,21 @@ def test_values_that_are_stopped_or_rounded_are_not_differentiated():
         return jax.value_and_grad(loss)(0.3)
 
     assert_same(run(recurrax.scan), run(jax.lax.scan))
+
+
+def test_a_carry_that_moves_at_the_first_step_alone():
+    """The step hands it out, and starts anew from something that does not move."""
+
+    def loss(scan):
+        def step(carry, x):
+            a, b = carry
+            return (jax.lax.stop_gradient(jnp.sin(a)) + 1, b * jnp.cos(x)), (a * b, a)
+
+        def total(a, b, xs):
+            last, ys = scan(step, (a, b), xs)
+            return sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves((last, ys)))
+
+        return jax.grad(total, argnums=(0, 1, 2))
+
+    arrays = jnp.linspace(0.1, 1, 4), jnp.linspace(1, 2, 4), jnp.linspace(-1, 1, 12).reshape(3, 4)
+    assert_same(loss(recurrax.scan)(*arrays), loss(jax.lax.scan)(*arrays))

@@ -84,6 +84,9 @@ def derivative(body: Body, wanted: tuple[bool, ...]) -> Derivative:
     body = residuals.opened(body, moving(body, wanted))
     moves = moving(body, wanted)
     outputs = [not isinstance(v, Literal) and v in moves for v in body.jaxpr.jaxpr.outvars]
+    # The cotangent of a carry that moves at the first step alone is handed back too.
+    for k, v in enumerate(body.jaxpr.jaxpr.invars[body.num_consts : body.first_x]):
+        outputs[k] = outputs[k] or v in moves
     try:
         both = backward.joint(body, wanted, outputs)
     except (NotImplementedError, TypeError, ValueError) as error:
