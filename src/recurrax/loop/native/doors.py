@@ -179,9 +179,16 @@ _callbacks: list[object] = []
 
 
 def _close(door: _Door, engine: llvm.ExecutionEngine, handler: int) -> None:
-    """Let an engine go, at once or with one of the next. Python's collector may call this amid
-    anything, so it waits for nothing."""
+    """Let an engine go, at once or with one of the next."""
     _leaving.append((door, engine, handler))
+    free_empty()
+
+
+def free_empty() -> None:
+    """Free the engines that wait to go and that nobody is inside of any more.
+
+    Python's collector may call this amid anything, so it waits for nothing.
+    """
     if not _lock.acquire(blocking=False):
         return
     try:
