@@ -116,6 +116,26 @@ def test_a_deep_model_with_masks_on_the_other_runners(rows, runner, without_nati
     _assert_deep_model_with_masks(rows, f"{runner} (refused)")
 
 
+def test_an_embedding_beside_a_look_up_that_numpy_has_no_form_for():
+    """Then machine code looks up both, and reads the table."""
+
+    class First(layers.Layer):
+        state_size = output_size = 4
+
+        def call(self, inputs, states):
+            first = jnp.argmax(inputs > 0, axis=1, keepdims=True)
+            h = jnp.tanh(states[0] + inputs * jnp.take_along_axis(inputs, first, axis=1))
+            return h, [h]
+
+    model = keras.Sequential(
+        [keras.Input((None,), dtype="int32"), layers.Embedding(9, 4), layers.RNN(First())]
+    )
+    ids = np.random.default_rng(0).integers(0, 9, (2, 5))
+    steps, stream = _streamed(model, ids)
+    assert stream.runner == "native"
+    np.testing.assert_allclose(steps[-1], model(ids), atol=1e-6)
+
+
 def test_what_neither_machine_code_nor_numpy_does_is_compiled_by_xla():
     class Sorting(layers.Layer):
         state_size = output_size = 3

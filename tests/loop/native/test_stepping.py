@@ -1,5 +1,6 @@
 """A step called straight from Python, against the loop of one step."""
 
+import direct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,9 +50,42 @@ def run(body, consts, carry, xs):
 
 
 @pytest.mark.parametrize(("units", "rows"), [(1, 1), (17, 1), (130, 1), (7, 9), (7, 32), (7, 70)])
-def test_steps_give_what_the_loop_gives(units, rows):
+def test_steps_give_what_the_loop_gives(units, rows, fenced):
     consts, carry, xs = arguments(units, rows)
     body = body_of(step, *map(tuple, (consts, carry, xs)))
+    theirs = jax.jit(lambda *a: xla.run(body, *a, length=3, reverse=False))(consts, carry, xs)
+    assert_close(run(body, consts, carry, xs), theirs, 2e-6)
+
+
+@pytest.fixture(params=["up to its end", "from its beginning"])
+def fenced(request, monkeypatch):
+    """Nothing beside what a program and its frames hold may be touched."""
+    at_end = request.param == "up to its end"
+
+    def memory(size):
+        return direct.Fenced(np.zeros(size, np.uint8), at_end).in_place()
+
+    monkeypatch.setattr(straight, "_memory", memory)
+
+
+def look_ups(consts, carry, xs):
+    """Rows of tables: of one that is only looked up, of one that products read too."""
+    table, embeddings = consts
+    (h,), (where, first) = carry, xs
+    h = jnp.tanh(h + jnp.take(table, where, axis=0, mode="clip"))
+    h = h + jnp.take(embeddings, jnp.argmax(h > first, -1), axis=0, mode="clip")
+    return (h,), (h @ embeddings.T, jnp.take_along_axis(h, where[:, None], 1, mode="clip"))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint32])
+@pytest.mark.parametrize("rows", [1, 40])
+def test_what_indices_pick_is_held_and_nothing_beside_it(rows, dtype, fenced):
+    limits = np.iinfo(dtype)
+    where = np.random.default_rng(0).integers(0, 9, (3, rows)).astype(dtype)
+    where[:, -1] = limits.min, limits.max, limits.max // 2 + 1
+    consts, carry = (draw(0, 9, 5), draw(1, 6, 5)), (draw(2, rows, 5),)
+    xs = [jnp.asarray(where), draw(3, 3, rows, 1)]
+    body = body_of(look_ups, consts, carry, tuple(xs))
     theirs = jax.jit(lambda *a: xla.run(body, *a, length=3, reverse=False))(consts, carry, xs)
     assert_close(run(body, consts, carry, xs), theirs, 2e-6)
 

@@ -73,8 +73,8 @@ class StepProgram:
         others = len(inputs) - m + len(outputs)
         table = _table([*given, *[None] * others, self.packed])
         entry("pack", ctypes.CFUNCTYPE)(table.ctypes.data)
-        # What the step reads of them apart from the packed weights.
-        read = {v.param.index for v in step.graph.values if v.op == "leaf"}
+        # What the step reads of them apart from the packed weights: numbers, and rows of tables.
+        read = {v.param.index for v in step.graph.values if v.op in ("leaf", "look_up")}
         self.consts = [x if k in read else None for k, x in enumerate(given)]
 
 
