@@ -299,3 +299,25 @@ def test_numpy_text_of_many_operations():
     for ours, theirs in zip(program(x, ids), step(table, x, ids), strict=True):
         assert ours.dtype == theirs.dtype
         np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-6)
+
+
+def test_numpy_text_of_whole_numbers():
+    """They wrap, and floats become what XLA makes of them, NaN and infinity too."""
+    import jax
+
+    x = np.float32([[1.5, -2, np.nan], [np.inf, -np.inf, 3e9]])
+    dtypes = (np.int8, np.uint8, np.int16, np.int32, np.uint32)
+
+    def step(x, *whole):
+        sums = [jax.lax.reduce_sum(n, axes=(1,)) for n in whole]
+        powers = [jax.lax.pow(jnp.abs(x), jnp.clip(n, 0, 3)) for n in whole]
+        return [*sums, *powers, *(x.astype(d) for d in dtypes)]
+
+    whole = [np.random.default_rng(0).integers(-(2**31), 2**31, x.shape).astype(d) for d in dtypes]
+    program = host_step.compile_step(jax.make_jaxpr(step)(x, *whole), [])
+    for ours, theirs in zip(program(x, *whole), jax.jit(step)(x, *whole), strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_allclose(ours, theirs, rtol=2e-6)
+    product = jax.make_jaxpr(lambda n: jax.lax.dot(n, n.T, preferred_element_type=jnp.int32))
+    with pytest.raises(Unsupported, match="another dtype than its operands"):
+        host_step.compile_step(product(whole[0]), [])

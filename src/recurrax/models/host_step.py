@@ -155,6 +155,8 @@ class _Text:
             return f" {_OPERATORS[kind]} ".join(operands)
         if kind in ("and", "or", "not") and out_dtype.name != "bool":
             raise Unsupported(f"{kind} of {out_dtype}")
+        if kind == "pow" and eqn.invars[1].aval.dtype != out_dtype:
+            return f"{self.call(np.power, operands)}.astype({self.name('d', np.dtype(out_dtype))})"
         if kind in _FUNCTIONS:
             return self.call(_FUNCTIONS[kind], operands)
         if kind == "integer_pow":
@@ -165,7 +167,10 @@ class _Text:
             which, no, yes = operands
             return self.call(np.where, [which, yes, no])
         if kind == "convert_element_type":
-            return f"{operands[0]}.astype({self.name('d', np.dtype(out_dtype))})"
+            dtype = self.name("d", np.dtype(out_dtype))
+            if eqn.invars[0].aval.dtype == np.float32 and np.issubdtype(out_dtype, np.integer):
+                return self.call(_whole, [operands[0], dtype])
+            return f"{operands[0]}.astype({dtype})"
         if kind == "dot_general":
             return self.product(eqn, operands)
         if kind in ("reshape", "squeeze"):
@@ -203,6 +208,8 @@ class _Text:
         left, right = (len(v.aval.shape) for v in eqn.invars)
         if batch != ((), ()) or tuple(map(tuple, contract)) != ((left - 1,), (0,)) or right > 2:
             raise Unsupported("a product other than of rows with a matrix")
+        if any(v.aval.dtype != eqn.outvars[0].aval.dtype for v in eqn.invars):
+            raise Unsupported("a product of another dtype than its operands")
         return f"{operands[0]} @ {operands[1]}"
 
     def broadcast(self, operand: str, of: Any, shape: Any, dimensions: Any) -> str:
@@ -217,6 +224,9 @@ class _Text:
         function = self.name("f", _REDUCTIONS[eqn.primitive.name])
         if eqn.primitive.name == "argmax":
             return f"{function}({operand}, axis={axes[0]}).astype('{out_dtype}')"
+        if eqn.primitive.name == "reduce_sum":  # NumPy adds whole numbers up as int64
+            dtype = self.name("d", np.dtype(out_dtype))
+            return f"{function}({operand}, axis={axes}, dtype={dtype})"
         return f"{function}({operand}, axis={axes})"
 
     def take(self, eqn: Any, operands: list[str]) -> str:
@@ -235,6 +245,13 @@ class _Text:
             raise Unsupported("a gather other than of rows of a table")
         ids = f"{operands[1]}.reshape({tuple(where[:-1])})"
         return f"{operands[0]}.take({ids}, axis=0, mode='clip')"
+
+
+def _whole(x: Any, dtype: np.dtype) -> Any:
+    """Floats as whole numbers: NaN becomes 0, what is too large the largest, as XLA has it."""
+    limits = np.iinfo(dtype)
+    known = np.nan_to_num(np.asarray(x, np.float64), nan=0)
+    return known.clip(limits.min, limits.max).astype(dtype)
 
 
 def _needed(jaxpr: Any) -> list[Any]:

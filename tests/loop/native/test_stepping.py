@@ -90,6 +90,16 @@ def test_what_indices_pick_is_held_and_nothing_beside_it(rows, dtype, fenced):
     assert_close(run(body, consts, carry, xs), theirs, 2e-6)
 
 
+def test_consts_of_other_dtypes_are_held_as_the_step_reads_them(fenced):
+    consts, carry, xs = (jnp.arange(9), draw(0, 5)), (draw(1, 2, 9),), [draw(2, 3, 2, 9)]
+    body = body_of(lambda c, s, x: ((s[0] * c[0],), (x[0] * c[1].sum(),)), consts, carry, tuple(xs))
+    theirs = jax.jit(lambda *a: xla.run(body, *a, length=3, reverse=False))(consts, carry, xs)
+    wide = [np.asarray(consts[0], np.int64), np.asarray(consts[1], np.float64)]
+    narrow = [np.asarray(consts[0], np.int8), np.asarray(consts[1])]
+    for given in wide, narrow:
+        assert_close(run(body, given, carry, xs), theirs, 2e-6)
+
+
 def test_a_step_that_takes_long_gives_up_python_s_lock(monkeypatch):
     monkeypatch.setattr(straight, "_LONG_STEP", 0)
     consts, carry, xs = arguments(4, 2)

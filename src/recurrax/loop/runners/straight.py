@@ -8,6 +8,7 @@ import ctypes
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -68,8 +69,8 @@ class StepProgram:
             )
         )
         self.packed = _memory(packed_bytes)
-        orders = (p.order for p in step.inputs)
-        given = [_filled(x, order) for x, order in zip(consts, orders, strict=False)]
+        lying = zip(consts, inputs[:m], step.inputs[:m], strict=True)
+        given = [_filled(x, a.shape, a.dtype, p.order) for x, a, p in lying]
         others = len(inputs) - m + len(outputs)
         table = _table([*given, *[None] * others, self.packed])
         entry("pack", ctypes.CFUNCTYPE)(table.ctypes.data)
@@ -111,8 +112,9 @@ def _array(shape: tuple[int, ...], dtype: np.dtype, order: tuple[int, ...]) -> n
     return lying.transpose(np.argsort(order))
 
 
-def _filled(value: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
-    own = _array(value.shape, value.dtype, order)
+def _filled(value: np.ndarray, *lying: Any) -> np.ndarray:
+    """`value` in memory as an `_array`, whatever dtype it has itself."""
+    own = _array(*lying)
     own[...] = value
     return own
 
