@@ -21,7 +21,7 @@ def step(consts, carry, xs):
     i, f, g = jnp.split(h @ weight + bias + xs[0] @ kernel, 3, -1)
     h = jax.nn.sigmoid(f) * h + jax.nn.sigmoid(i) * jnp.tanh(g)
     h = jnp.where(flag, h * jax.lax.rsqrt((h * h).mean(-1, keepdims=True) + 0.1), h)
-    return (h, ~flag, count + 1), (h.sum(-1), i)
+    return (h, ~flag, count + 1), (h.sum(-1) * count, i)
 
 
 def arguments(units, rows, dtype=np.float32):

@@ -53,9 +53,12 @@ def build_step(step: Step, target: Target) -> ir.Module:
         b.call(function, [table, scratch, packed, first_row, integer(1)])
 
     with _denormals_as_zero(b, target):
-        if whole is not None:
-            loop(b, 0, last, rows, [], lambda row, _: tile(whole, row))
+        # The first one last: a carry that all rows share is brought out by it alone, to where the
+        # others read it.
         tile(rest, integer(last))
+        if whole is not None:
+            before = integer(last - rows)
+            loop(b, 0, last, rows, [], lambda row, _: tile(whole, b.sub(before, row)))
     b.ret_void()
 
     table, b = _public(module, "pack")
