@@ -152,7 +152,8 @@ def windows(rng):
     shape = [
         sizes[lengths[k]] if k in lengths else next(rest) for k in range(len(kept) + len(many))
     ]
-    indices = rng.integers(-3, 20, (*many, len(indexed))).astype(rng.choice([np.int32, np.int8]))
+    dtype = rng.choice([np.int32, np.int8, np.uint8, np.uint32])  # what is below 0 wraps
+    indices = rng.integers(-3, 20, (*many, len(indexed))).astype(dtype)
     pair = (0,) if own else ()
     numbers = [tuple(inner), tuple(dropped), tuple(int(k) for k in indexed), pair, pair]
     mode = MODES.CLIP if rng.random() < 0.5 else MODES.FILL_OR_DROP
@@ -184,6 +185,21 @@ def test_windows_of_every_kind():
         how = {"reverse": False, "length": 1, "threads": 3, "target": target}
         _, ours = direct.run(body, [whole, *xs], **how)
         assert_close(ours[0], np.asarray(move(-jnp.asarray(whole), at, updates)), 1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int32, np.uint32, np.int64])
+@pytest.mark.parametrize(("n", "size"), [(12, 5), (300, 5), (300, 290)])
+def test_windows_that_begin_far_outside(n, size, dtype):
+    limits = np.iinfo(dtype)
+    with jax.enable_x64(True):
+        at = np.array([limits.min, limits.max, limits.max // 2 + 1, 3], dtype)
+
+        def step(consts, carry, xs):
+            (h,), (k,) = carry, xs
+            window = lax.dynamic_slice_in_dim(h, k, size, 1)
+            return carry, (window, lax.dynamic_update_slice_in_dim(h, consts[0], k, 1))
+
+        assert_like_xla(step, (draw(0, B, size),), (draw(1, B, n),), (jnp.asarray(at),))
 
 
 def test_nan_stays_in_its_row():

@@ -184,7 +184,9 @@ def _dynamic_update_slice(x: Array, update: Array, *starts: Array) -> Array:
 def _clamped(start: Any, last: int) -> Any:
     if isinstance(start, int | np.integer | np.ndarray):
         return min(max(int(start), 0), last)
-    return lax.clamp(np.int32(0), lax.convert_element_type(start, np.int32), np.int32(last))
+    number = start.dtype.type  # clamped as it is: an int32 holds less than some
+    inside = lax.clamp(number(0), start, number(min(last, np.iinfo(number).max)))
+    return lax.convert_element_type(inside, np.int32)
 
 
 def _written(x: Array, update: Array, axis: int, start: Any, combine: Callable) -> Array:
