@@ -11,9 +11,12 @@ from jax import lax
 from recurrences import assert_same
 
 import recurrax
+from recurrax.loop import jaxprs
+from recurrax.loop.body import Body
 from recurrax.loop.native.kernel import build_loop
 from recurrax.loop.native.lower import lower
 from recurrax.loop.native.target import host
+from recurrax.loop.native.unsupported import Unsupported
 
 T, B = 3, 5
 
@@ -200,6 +203,21 @@ def test_windows_that_begin_far_outside(n, size, dtype):
             return carry, (window, lax.dynamic_update_slice_in_dim(h, consts[0], k, 1))
 
         assert_like_xla(step, (draw(0, B, size),), (draw(1, B, n),), (jnp.asarray(at),))
+
+
+@pytest.mark.parametrize(
+    ("move", "shape"),
+    [
+        (lambda whole, at: jnp.take(whole, at, 1, mode="clip"), (2, 2**31)),
+        (lambda whole, at: jnp.take(whole, at, 0, mode="clip"), (2**31 + 1, 1)),
+        (lambda whole, at: whole.at[at, at].set(1), (2**16, 2**16)),
+    ],
+)
+def test_more_numbers_than_indices_count_are_refused(move, shape):
+    whole, at = jax.ShapeDtypeStruct(shape, np.int8), jax.ShapeDtypeStruct((2,), np.int32)
+    closed = jaxprs.inlined(jax.make_jaxpr(move)(whole, at), derivatives=True)
+    with pytest.raises(Unsupported, match="more than its indices count"):
+        lower(Body(closed, 1, 0))
 
 
 def test_nan_stays_in_its_row():

@@ -21,7 +21,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from recurrax.loop.native.unsupported import Unsupported
+
 MAX_PIECES = 256
+_COUNTS_TO = {"i32": 2**31 - 1, "i64": 2**63 - 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +166,7 @@ class Graph:
         """The features of `whole` at `places`, which are from 0 to its width - 1."""
         if whole.width == 1:
             return whole
+        check_counts(places, whole.width)
         if places.op == "number":
             return self.slice(whole, places.param, 1)
         if places.op == "numbers":
@@ -180,6 +184,7 @@ class Graph:
     ) -> Value:
         """`width` features of `onto`, and in turn each of the `count` others combined with the one
         at its place; what has the place `width` is left out."""
+        check_counts(places, width)
         args = (onto, features, places)
         return self._make("scatter", args, (how, count), width, onto.kind)
 
@@ -223,6 +228,12 @@ class Graph:
                     start += width
                 return self.concat(pieces)
         return None
+
+
+def check_counts(places: Value, size: int) -> None:
+    """Raise Unsupported where `places` cannot name every one of `size` features."""
+    if size > _COUNTS_TO[places.kind]:
+        raise Unsupported(f"it picks from {size} numbers, which is more than its indices count")
 
 
 def _told_apart(number: Any, kind: str) -> str | int:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from recurrax.loop.native import integers
-from recurrax.loop.native.graph import Graph, Table, Value
+from recurrax.loop.native.graph import Graph, Table, Value, check_counts
 from recurrax.loop.native.inline import Equation
 from recurrax.loop.native.tensor import Tensor, as_value
 from recurrax.loop.operations import picks_rows
@@ -22,6 +22,7 @@ def looked_up(graph: Graph, eqn: Equation, inputs: Sequence[Tensor], shape) -> T
     assert fixed is not None
     whole = as_value(graph, index)
     count, width = fixed.view.shape
+    check_counts(whole, count)
     place = Table(fixed.source.index, fixed.source.dtype, fixed.view.offset, fixed.view.strides[0])
     largest, least = (integers.named(n, eqn.inputs[1].dtype.name) for n in ("max", "min"))
     lowest, last = (graph.number(n, whole.kind) for n in (0, count - 1))
