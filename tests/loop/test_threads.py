@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import recurrax
-from recurrax.loop import interning, plan, step
+from recurrax.loop import interning, machine, plan, step
 from recurrax.loop.body import Body
 
 THREADS = 8
@@ -70,6 +70,7 @@ def test_one_program_with_other_consts_and_carries_is_another_loop():
     """Only the numbers of consts and carries tell these apart."""
     program = jax.make_jaxpr(lambda a, b, c: (a + c, b * 2))(*[jnp.ones(3)] * 3)
     how = {"length": 2, "reverse": False, "unroll": 1, "runner": "native"}
+    how["machine"] = machine.default()
     a, b, c = jnp.ones(3), jnp.ones(3), jnp.ones((2, 3))
     (sums, doubled), _ = plan.run(Body(program, 0, 2), [], [a, b], [c], **how)
     assert sums.tolist() == [3.0] * 3 and doubled.tolist() == [4.0] * 3

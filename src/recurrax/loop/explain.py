@@ -137,7 +137,7 @@ def explain(
     try:
         d = gradient.derivative(core, tuple(jaxprs.is_float(a) for a in core.jaxpr.in_avals))
         flops_backward = of_gradients() - flops
-    except (NotImplementedError, TypeError, ValueError) as error:  # as JAX says it
+    except (gradient.NoWayBack, NotImplementedError, TypeError, ValueError) as error:
         forward, reason = _choice(core, steps, **where), str(error).split(". ")[0].splitlines()[0]
         return dataclasses.replace(
             counted,

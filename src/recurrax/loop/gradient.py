@@ -94,7 +94,7 @@ def derivative(body: Body, wanted: tuple[bool, ...]) -> Derivative:
             moving_operands(eqn, moves) and jaxprs.holds(eqn, operations.ONE_WAY)
             for eqn in body.jaxpr.jaxpr.eqns
         ):
-            raise stated(NoWayBack()) from error
+            raise stated(NoWayBack(str(error))) from error
         raise
     body = both.step
     jaxpr = body.jaxpr.jaxpr
