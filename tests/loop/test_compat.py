@@ -28,7 +28,6 @@ TABLES = {
     "products": operations.PRODUCTS,
     "draws": operations.DRAWS,
     "opaque": operations.OPAQUE,
-    "one way": operations.ONE_WAY,
     "sums": operations.SUMS,
     "stays": split._STAYS,
     "spreads": split._SPREADS,

@@ -98,7 +98,8 @@ class Multiply(Merge):
 
     def merge(self, inputs: Sequence[Array], kept: Sequence[Array | None]) -> Array:
         factors = [
-            x if m is None else jnp.where(m, x, 1) for x, m in zip(inputs, kept, strict=True)
+            x if m is None else jnp.where(m, x, jnp.ones((), x.dtype))
+            for x, m in zip(inputs, kept, strict=True)
         ]
         product = functools.reduce(jnp.multiply, factors)
         masks = [m for m in kept if m is not None]

@@ -5,17 +5,19 @@ A warning says so. `RECURRAX_STRICT=1` raises what failed instead, for those who
 
 import os
 import threading
+import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TypeVar
 
 STRICT = "RECURRAX_STRICT"
+BY_LAX = "by jax.lax.scan"
 
 Error = TypeVar("Error", bound=Exception)
 Result = TypeVar("Result")
 
 _MARK = "_recurrax_stated"
-_said: set[str] = set()
+_said: set[Hashable] = set()
 _lock = threading.Lock()
 
 
@@ -28,13 +30,16 @@ def stated(error: Error) -> Error:
     return error
 
 
-def guarded(attempt: Callable[[], Result], instead: Callable[[], Result], what: str) -> Result:
+def guarded(
+    attempt: Callable[[], Result], instead: Callable[[], Result], what: str, by: str
+) -> Result:
     """`attempt()`; where it fails, `instead()` and a warning that doing `what` failed.
 
     Args:
         attempt: passes of the compiler.
-        instead: the same by means of JAX alone. An error of the caller's comes again from here.
+        instead: the same by plainer means. An error of the caller's comes again from here.
         what: is done, in words for people.
+        by: which means those are, in words for people.
     """
     if os.environ.get(STRICT, "0") not in ("", "0"):
         return attempt()
@@ -44,20 +49,27 @@ def guarded(attempt: Callable[[], Result], instead: Callable[[], Result], what: 
         if hasattr(error, _MARK):
             raise
         failure = f"{what} failed with {type(error).__name__}: {error}"
+        place = type(error), _innermost(error)
     found = instead()
-    _warn(failure)
+    _warn(failure, by, place)
     return found
 
 
-def _warn(failure: str) -> None:
+def _innermost(error: Exception) -> Hashable:
+    """The line that an error comes from: its text may hold numbers that are new each time."""
+    frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
+    return frame.f_code, line
+
+
+def _warn(failure: str, by: str, place: Hashable) -> None:
     with _lock:
-        if failure in _said:
+        if place in _said:
             return
-        _said.add(failure)
+        _said.add(place)
     warnings.warn(
-        f"recurrax: {failure}. The loop runs by jax.lax.scan instead, with the same results. This "
-        "is a fault of recurrax: please report it, with the traceback that the program gives "
-        f"where the environment has {STRICT}=1.",
+        f"recurrax: {failure}. It is done {by} instead, with the same results. This is a fault of "
+        "recurrax: please report it, with the traceback that the program gives where the "
+        f"environment has {STRICT}=1.",
         RuntimeWarning,
         stacklevel=3,
     )

@@ -22,13 +22,12 @@ from recurrax.loop import (
     fed,
     forward_mode,
     jaxprs,
-    operations,
     residuals,
     together,
 )
 from recurrax.loop.backward import Backward, Joint
 from recurrax.loop.body import Body
-from recurrax.loop.compat import ClosedJaxpr, Literal, Primitive, Var
+from recurrax.loop.compat import ClosedJaxpr, Literal, Primitive, UndefinedPrimal, Var, jaxpr_as_fun
 from recurrax.loop.fallback import stated
 from recurrax.loop.fed import Fed, fed_loop_p
 from recurrax.loop.finishing import (
@@ -41,13 +40,13 @@ from recurrax.loop.finishing import (
     trail_feeding,
     trail_use,
 )
-from recurrax.loop.moving import moving, moving_operands
+from recurrax.loop.moving import moving
 from recurrax.loop.primitive import by_lax, loop_p
 from recurrax.loop.trailing import Trail
 
 
 class NoWayBack(Exception):
-    """Something that moves has no derivative in reverse mode: an open loop, a callback."""
+    """A step has no derivative in reverse mode, for JAX neither: an open loop, a callback."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,21 +80,12 @@ def derivative(body: Body, wanted: tuple[bool, ...]) -> Derivative:
     Raises:
         NoWayBack: something that they move has no derivative in reverse mode.
     """
-    body = residuals.opened(body, moving(body, wanted))
-    moves = moving(body, wanted)
-    outputs = [not isinstance(v, Literal) and v in moves for v in body.jaxpr.jaxpr.outvars]
-    # The cotangent of a carry that moves at the first step alone is handed back too.
-    for k, v in enumerate(body.jaxpr.jaxpr.invars[body.num_consts : body.first_x]):
-        outputs[k] = outputs[k] or v in moves
     try:
-        both = backward.joint(body, wanted, outputs)
-    except (NotImplementedError, TypeError, ValueError) as error:
-        if any(
-            moving_operands(eqn, moves) and jaxprs.holds(eqn, operations.ONE_WAY)
-            for eqn in body.jaxpr.jaxpr.eqns
-        ):
-            raise stated(NoWayBack(str(error))) from error
-        raise
+        both, outputs = _joint(body, wanted)
+    except Exception as error:
+        if _has_way_back(body, wanted):
+            raise
+        raise stated(NoWayBack(str(error))) from error
     body = both.step
     jaxpr = body.jaxpr.jaxpr
     m, n = body.num_consts, body.num_consts + body.num_carry
@@ -123,6 +113,38 @@ def derivative(body: Body, wanted: tuple[bool, ...]) -> Derivative:
     )
 
 
+def _joint(body: Body, wanted: tuple[bool, ...]) -> tuple[Joint, list[bool]]:
+    """One step forward and back, and which carries and ys the wanted inputs move."""
+    body = residuals.opened(body, moving(body, wanted))
+    moves = moving(body, wanted)
+    outputs = [not isinstance(v, Literal) and v in moves for v in body.jaxpr.jaxpr.outvars]
+    # The cotangent of a carry that moves at the first step alone is handed back too.
+    for k, v in enumerate(body.jaxpr.jaxpr.invars[body.num_consts : body.first_x]):
+        outputs[k] = outputs[k] or v in moves
+    return backward.joint(body, wanted, outputs), outputs
+
+
+def _has_way_back(body: Body, wanted: Sequence[bool]) -> bool:
+    """Whether JAX by itself has a derivative of one step in reverse mode."""
+    floats = [jaxprs.is_float(a) for a in body.jaxpr.out_avals]
+
+    def back(*args: Any) -> Any:
+        def of_wanted(*values: Any) -> list[Any]:
+            moved = iter(values)
+            given = (next(moved) if w else x for x, w in zip(args, wanted, strict=True))
+            made = jaxpr_as_fun(body.jaxpr)(*given)
+            return [y for y, is_float in zip(made, floats, strict=True) if is_float]
+
+        made, vjp = jax.vjp(of_wanted, *(x for x, w in zip(args, wanted, strict=True) if w))
+        return vjp(made)
+
+    try:
+        jax.make_jaxpr(back)(*body.jaxpr.in_avals)
+    except Exception:
+        return False
+    return True
+
+
 @functools.lru_cache(maxsize=256)
 def backward_of(d: Derivative, zero_ys: tuple[bool, ...]) -> Backward:
     """The backward loop of `d`, where the cotangents of some float ys are zero."""
@@ -145,7 +167,7 @@ def _jvp(primals, tangents, **params):
         return _by_lax(primals, tangents, **params)
 
     try:
-        return fallback.guarded(by_loops, instead, "differentiating a loop")
+        return fallback.guarded(by_loops, instead, "differentiating a loop", fallback.BY_LAX)
     except NoWayBack:  # as JAX has it: forward mode, and an error in reverse where it is asked for
         return instead()
 
@@ -171,7 +193,7 @@ def _fed_jvp(primals, tangents, **params):
     if params["seen"]:  # a forward loop differentiated once more
         return by_parts()
     try:
-        return fallback.guarded(by_loops, by_parts, "differentiating a loop")
+        return fallback.guarded(by_loops, by_parts, "differentiating a loop", "part by part")
     except NoWayBack:
         return by_parts()
 
@@ -231,11 +253,27 @@ def _forward(
 def _tangents(
     outputs: Sequence[Array], arguments: Sequence[Any], derivative: Derivative, **params: Any
 ) -> list[Any]:
+    avals = tuple(jaxprs.strong(jax.typeof(a)) for a in arguments)
+    _try_way_back(avals, derivative=derivative, **params)
     linear = iter(tangent_p.bind(*arguments, derivative=derivative, **params))
     return [
         next(linear) if moves else compat.Zero(jax.typeof(y).to_tangent_aval())
         for y, moves in zip(outputs, derivative.moves, strict=True)
     ]
+
+
+@functools.lru_cache(maxsize=256)
+def _try_way_back(avals: Sequence[Any], **params: Any) -> None:
+    """Trace the backward pass in its plainer form, which the net falls into, before it is needed:
+    here a loop that fails can still be `lax.scan`'s."""
+    count = len(avals) - _num_moving(**params)
+    unknown = [UndefinedPrimal(a) for a in avals[count:]]
+
+    def back(cts: Sequence[Any], *read: Any) -> list[Any]:
+        made = _transposed(cts, *read, *unknown, **params, apart=True)[count:]
+        return [compat.instantiate_zeros(ct) for ct in made]
+
+    jax.make_jaxpr(back)(_tangent_avals(**params), *avals[:count])
 
 
 def _tangent_avals(*_, derivative, length, **params):
@@ -251,7 +289,7 @@ def _transpose(cts, *args, **params):
         return _transposed(list(map(compat.instantiate_zeros, cts)), *args, **params, apart=True)
 
     return fallback.guarded(
-        lambda: _transposed(cts, *args, **params), instead, "turning a loop round"
+        lambda: _transposed(cts, *args, **params), instead, "turning a loop round", "part by part"
     )
 
 

@@ -38,8 +38,8 @@ def interned(body: Body) -> Body:
 
 def _program(program: ClosedJaxpr | Jaxpr, open_rules: tuple[Hashable, ...] = ()) -> Hashable:
     """What two traces of one function have in common; `open_rules` are those that it stands in."""
-    closed = compat.closed(program)
-    jaxpr = closed.jaxpr
+    is_closed = isinstance(program, ClosedJaxpr)
+    jaxpr, consts = (program.jaxpr, program.consts) if is_closed else (program, ())
     numbers: dict[Var, int] = {}
 
     def bound(variables: list[Var]) -> Hashable:
@@ -64,7 +64,7 @@ def _program(program: ClosedJaxpr | Jaxpr, open_rules: tuple[Hashable, ...] = ()
             params["rule"] = _rule(eqn, params["call_jaxpr"], open_rules)
         parts.append((eqn.primitive, operands, tuple(params.items()), bound(eqn.outvars), eqn.ctx))
     outputs = tuple(read(a) for a in jaxpr.outvars)
-    return (*parts, outputs, frozenset(jaxpr.effects), tuple(id(c) for c in closed.consts))
+    return (*parts, outputs, frozenset(jaxpr.effects), tuple(id(c) for c in consts))
 
 
 def _parameter(value: Any, open_rules: tuple[Hashable, ...]) -> Hashable:

@@ -9,7 +9,7 @@ is kept in its place (`gates.py`).
 import dataclasses
 from collections.abc import Sequence
 
-from recurrax.loop import gates, jaxprs, operations, residuals
+from recurrax.loop import compat, gates, jaxprs, operations, residuals
 from recurrax.loop.compat import Jaxpr, JaxprEqn, Literal, Var
 
 
@@ -44,7 +44,7 @@ def find(jaxpr: Jaxpr) -> list[Kept]:
     sums: dict[Var, list[JaxprEqn]] = {}
     draws = []
     for eqn in jaxpr.eqns:
-        if eqn.primitive.name in operations.DRAWS | operations.OPAQUE or residuals.is_kept(eqn):
+        if _is_drawn(eqn) or residuals.is_kept(eqn):
             draws.extend(Kept(v, (eqn,), v) for v in eqn.outvars)
         elif eqn.primitive.name in operations.PRODUCTS:
             root, chain = _sum_around(eqn, uses, outputs)
@@ -57,6 +57,13 @@ def find(jaxpr: Jaxpr) -> list[Kept]:
         value, pieces = gates.of_all(root, uses, outputs) or (root, ())
         found.append(Kept(root, eqns, value, pieces))
     return sorted(found + draws, key=lambda k: order[id(k.eqns[-1])])
+
+
+def _is_drawn(eqn: JaxprEqn) -> bool:
+    """Whether `eqn` may give something else the next time, or cost nobody knows what."""
+    once = operations.DRAWS | operations.OPAQUE
+    with_rule = eqn.primitive.name in compat.DERIVATIVE_CALLS
+    return jaxprs.holds(eqn, once) if with_rule else eqn.primitive.name in once
 
 
 def _sum_around(

@@ -40,7 +40,8 @@ def register(
                 return other_rule(context, *args, runner=runner, **params)
             return rule(context, *args, runner="xla", machine=machine_of(context), **params)
 
-        return fallback.guarded(attempt, plainly, "lowering a loop")
+        by = "by XLA" if other_rule is None else "part by part"
+        return fallback.guarded(attempt, plainly, f"lowering `{primitive}`", by)
 
     def lowered(context: Any, *args: Any, runner: str | None, **params: Any) -> Any:
         machine = machine_of(context)
@@ -53,7 +54,9 @@ def register(
             if machine.is_divided:
                 given = primitive, context.avals_in, runner, machine, params
                 attempt = functools.partial(partitioning.divided, *given)
-                found = fallback.guarded(attempt, lambda: "xla", "dividing a loop over devices")
+                found = fallback.guarded(
+                    attempt, lambda: "xla", "dividing a loop over devices", "by XLA"
+                )
                 if isinstance(found, partitioning.Divided):
                     return partitioning.lower(context, args, found, machine)
                 runner = found or runner

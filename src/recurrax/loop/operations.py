@@ -11,9 +11,6 @@ DRAWS = frozenset({"random_bits", "rng_bit_generator", "threefry2x32"})
 # They may give something else each time, or cost nobody knows what: what they gave is kept.
 OPAQUE = frozenset({"buffer_callback", "call_exported", "ffi_call", "pure_callback", "rng_uniform"})
 
-# What has no derivative in reverse mode.
-ONE_WAY = OPAQUE | {"while"}
-
 SUMS = frozenset({"add", "add_any"})
 
 # They take operands of one shape, or with axes of size 1 that they repeat.

@@ -97,7 +97,10 @@ def _batch(axis, args, dims, **params):
         return outputs, [0] * len(outputs)
 
     return fallback.guarded(
-        lambda: _batch_by_loops(axis, args, dims, **params), instead, "batching a loop"
+        lambda: _batch_by_loops(axis, args, dims, **params),
+        instead,
+        "batching a loop",
+        fallback.BY_LAX,
     )
 
 

@@ -48,7 +48,8 @@ def is_kept(eqn: JaxprEqn) -> bool:
 def _is_one(eqn: JaxprEqn) -> bool:
     if eqn.primitive.name in compat.CHECKPOINTS:
         return True
-    inner = bool(compat.inner_programs(eqn))
+    # A rule of the caller's says itself what is kept of it.
+    inner = bool(compat.inner_programs(eqn)) and eqn.primitive.name not in compat.DERIVATIVE_CALLS
     return inner and jaxprs.holds(eqn, operations.OPAQUE)
 
 

@@ -11,7 +11,7 @@ from recurrax.loop import gradient as _gradient  # noqa: F401 (gives the loop it
 from recurrax.loop import policies as _policies  # noqa: F401 (gives it a rule for checkpoints)
 from recurrax.loop import segments as _segments
 
-_WHAT = "compiling a loop"
+_WHAT = {"what": "compiling a loop", "by": fallback.BY_LAX}
 
 
 def scan(
@@ -75,7 +75,7 @@ def scan(
         plan.check_possible(runner, traced.must_stay_whole)
         return by_lax(jax.tree.unflatten(traced.carry_tree, traced.init))
 
-    return by_lax() if _is_lax(runner) else fallback.guarded(compiled, by_lax, _WHAT)
+    return by_lax() if _is_lax(runner) else fallback.guarded(compiled, by_lax, **_WHAT)
 
 
 def scan_batch_major(
@@ -121,7 +121,7 @@ def scan_batch_major(
 
     if segments is not None or _is_lax(runner):
         return by_time()
-    return fallback.guarded(compiled, lambda: by_time("lax"), _WHAT)
+    return fallback.guarded(compiled, lambda: by_time("lax"), **_WHAT)
 
 
 def _check_unroll(unroll: Any) -> None:

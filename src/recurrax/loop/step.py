@@ -47,6 +47,8 @@ class Step:
         known would leave open what that is.
         """
         jaxpr = self.body.jaxpr
+        if compat.is_high(jaxpr):
+            return "the step holds an operation that JAX opens only when it lowers it"
         if not all(map(compat.is_debug, jaxpr.effects)):
             return "the step has effects that must happen once a step, in order"
         made = [v.aval for eqn in jaxpr.jaxpr.eqns for v in eqn.outvars]

@@ -2,7 +2,8 @@
 
 Nothing else here imports `jax.extend`, `jax.interpreters`, `jax.experimental` or `jax._src`, or
 reads a field that JAX may rename. Tested with JAX 0.10.2 to 0.12 (`pyproject.toml`); a newer JAX
-that lacks something is reported in one line when this package is imported.
+that lacks a name is reported in one line when this package is imported, and what behaves otherwise
+there falls into the net (`fallback.py`).
 """
 
 import jax

@@ -76,8 +76,16 @@ def is_program(value: Any) -> bool:
     return isinstance(value, Jaxpr | ClosedJaxpr)
 
 
+def is_high(program: ClosedJaxpr) -> bool:
+    """Whether a program holds primitives that JAX opens only when it lowers them (`custom_root`).
+
+    A primitive of ours cannot hold those. Relies on `Jaxpr.is_high`, which older versions lack.
+    """
+    return bool(getattr(program.jaxpr, "is_high", False))
+
+
 def closed(program: Jaxpr | ClosedJaxpr) -> ClosedJaxpr:
-    """`program` with its constants: none where it is a bare `Jaxpr`."""
+    """`program` with its constants; a bare `Jaxpr` must have no variables for them."""
     return program if isinstance(program, ClosedJaxpr) else ClosedJaxpr(program, [])
 
 

@@ -89,10 +89,12 @@ def load(name: str) -> bytes | None:
             return None
         with path.open("rb") as file:
             held = file.read()
-            used = os.fstat(file.fileno()).st_mtime
+            status = os.fstat(file.fileno())
+        if status.st_uid != os.geteuid():  # it was put there while others might
+            return None
     except OSError:
         return None
-    if time.time() - used > _DAY:
+    if time.time() - status.st_mtime > _DAY:
         with contextlib.suppress(OSError):  # a folder that may only be read
             os.utime(path)
     start = len(_MAGIC) + 32

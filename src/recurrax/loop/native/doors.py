@@ -141,6 +141,7 @@ def opened(
             _by_slot[door.slot] = door
         door.handler = handler
         door.turn(door.slot, handler)
+    free_empty()
     if is_new:
         ffi.register(name, door.address)
     weakref.finalize(kernel, _close, door, engine, handler).atexit = False
