@@ -1,10 +1,13 @@
 """recurrax: the Keras recurrent API on JAX, where the loop is a compiler.
 
 `import recurrax` loads the loop. What else `recurrax.api` names is loaded when it is asked for.
+
+Threads may ask at once: Python's locks, one a module, do. For that, packages import each other in
+one direction, and a package whole (`from recurrax.layers import Layer`) before a module of it
+(`from recurrax.layers.graph import Node`): two threads in one package would wait for each other.
 """
 
 import importlib
-import threading
 from typing import TYPE_CHECKING, Any
 
 from recurrax.loop import Explanation as Explanation
@@ -18,9 +21,6 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LOOP = ["Explanation", "explain", "scan", "tune_memory"]
-# One thread at a time: two that import modules which need each other would see unfinished ones.
-_loading = threading.RLock()
-_PATIENCE = 10  # seconds: a thread that imports such a module itself may hold what the other needs
 
 
 def __getattr__(name: str) -> Any:
@@ -29,15 +29,6 @@ def __getattr__(name: str) -> Any:
         return __dir__()
     if name.startswith("_"):
         raise AttributeError(f"module 'recurrax' has no attribute {name!r}")
-    is_alone = _loading.acquire(timeout=_PATIENCE)
-    try:
-        return _loaded(name)
-    finally:
-        if is_alone:
-            _loading.release()
-
-
-def _loaded(name: str) -> Any:
     try:  # modules first: they may be on their way, on behalf of `api`
         return importlib.import_module(f"recurrax.{name}")
     except ModuleNotFoundError as error:

@@ -1,6 +1,6 @@
 """Models: layers that are trained together."""
 
-from recurrax.layers.input_layer import Input as Input
+from recurrax.layers import Input as Input
 from recurrax.models.cloning import clone_model as clone_model
 from recurrax.models.functional import Functional as Functional
 from recurrax.models.model import Model as Model

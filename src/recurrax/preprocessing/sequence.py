@@ -1,3 +1,3 @@
 """`keras.preprocessing.sequence`."""
 
-from recurrax.utils.sequences import pad_sequences as pad_sequences
+from recurrax.utils import pad_sequences as pad_sequences

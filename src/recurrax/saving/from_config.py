@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recurrax import registry
-from recurrax.layers.layer import Layer
+from recurrax.layers import Layer
 from recurrax.saving import legacy_config, strict_json
 from recurrax.saving.errors import LoadError, as_load_error
 from recurrax.saving.limits import DEFAULT, Limits

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from recurrax.layers.layer import Layer
+from recurrax.layers import Layer
 from recurrax.saving import hdf5, strict_json, transfer
 from recurrax.saving.errors import LoadError, as_load_error
 from recurrax.saving.from_config import model_from_record

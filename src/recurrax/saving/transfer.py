@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax.layers.layer import Layer
+from recurrax.layers import Layer
 from recurrax.saving.errors import LoadError
 from recurrax.saving.store import OwnVariables, Store
 from recurrax.saving.tree import Node, walk

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recurrax import registry
-from recurrax.layers import tracking
-from recurrax.layers.layer import Layer
+from recurrax.layers import Layer, tracking
 from recurrax.naming import to_snake_case
 from recurrax.random import SeedGenerator
 from recurrax.variable import Variable

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from recurrax.training.data import ArraySource, Rounds
-from recurrax.utils.batches import pack_x_y_sample_weight as pack
+from recurrax.utils import pack_x_y_sample_weight as pack
 
 
 class Ahead:

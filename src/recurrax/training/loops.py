@@ -25,7 +25,7 @@ from recurrax.training.callbacks import CallbackList
 from recurrax.training.data import Rounds
 from recurrax.training.logs import Logs
 from recurrax.training.step import CompiledStep, Watch, shapes_of
-from recurrax.utils.batches import pack_x_y_sample_weight as pack
+from recurrax.utils import pack_x_y_sample_weight as pack
 from recurrax.variable import Variable
 
 # How many steps may be under way on the device before the host waits for the oldest.

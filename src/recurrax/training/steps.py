@@ -9,7 +9,7 @@ from recurrax.layers.mask import get_mask, set_mask
 from recurrax.training.compiling import Compiled
 from recurrax.training.data import length_of
 from recurrax.training.step import CompiledStep
-from recurrax.utils.batches import unpack_x_y_sample_weight as unpack
+from recurrax.utils import unpack_x_y_sample_weight as unpack
 from recurrax.variable import StatelessScope
 
 

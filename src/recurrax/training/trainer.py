@@ -22,7 +22,7 @@ from recurrax.training.data import (
 from recurrax.training.metric_set import MetricSet
 from recurrax.training.step import Watch
 from recurrax.training.steps import Steps
-from recurrax.utils.batches import pack_x_y_sample_weight as pack
+from recurrax.utils import pack_x_y_sample_weight as pack
 
 
 class Trainer(Steps):

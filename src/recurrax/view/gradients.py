@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax.layers.record import recording, shifting
+from recurrax.layers import record
 from recurrax.variable import StatelessScope
 from recurrax.view import drawing
 from recurrax.view.states import INPUTS
@@ -41,7 +41,7 @@ def gradient_flow(
 
     def run(shifts: dict[str, Any], values: list[Any]) -> Any:
         scope = StatelessScope(zip(variables, values, strict=True))
-        with scope, recording() as found, shifting(shifts):
+        with scope, record.recording() as found, record.shifting(shifts):
             value = jnp.sum(function(y, model(x, training=False)))
         # JAX sorts dictionaries by key; people want the layers in their order.
         paths[:] = [path for path in found if path.endswith(f"/{INPUTS}")]

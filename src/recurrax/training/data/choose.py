@@ -9,7 +9,7 @@ import numpy as np
 from recurrax.training.data.arrays import length_of, map_arrays, to_arrays
 from recurrax.training.data.indexed import IndexedSource
 from recurrax.training.data.source import ArraySource, IterableSource, Source
-from recurrax.utils.py_dataset import PyDataset
+from recurrax.utils import PyDataset
 
 
 def gives_batches(x: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from recurrax.training.data.source import Batch, IterableSource
-from recurrax.utils.py_dataset import PyDataset
+from recurrax.utils import PyDataset
 
 
 class IndexedSource(IterableSource):

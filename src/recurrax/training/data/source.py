@@ -9,7 +9,7 @@ import numpy as np
 
 from recurrax.training.data.arrays import length_of, to_arrays
 from recurrax.training.data.weights import check_class_weight, of_classes
-from recurrax.utils.batches import unpack_x_y_sample_weight
+from recurrax.utils import unpack_x_y_sample_weight
 
 Batch = tuple[Any, Any, Any]
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from recurrax.dtypes import floatx
-from recurrax.layers.mask import get_mask
+from recurrax.layers import mask as masks
 from recurrax.naming import to_snake_case
 from recurrax.registry import serialize
 
@@ -157,7 +157,7 @@ class Loss:
             mask: true where a prediction counts; by default the one that came with `y_pred`.
         """
         if mask is None and isinstance(y_pred, Array):
-            mask = get_mask(y_pred)
+            mask = masks.get_mask(y_pred)
         y_true, y_pred = jax.tree.map(as_float, (y_true, y_pred))
         values = jnp.asarray(self.call(y_true, y_pred))
         own = self.valid(y_true, y_pred)

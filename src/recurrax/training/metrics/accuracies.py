@@ -6,23 +6,23 @@ import jax.numpy as jnp
 from jax import Array
 
 from recurrax.dtypes import floatx
-from recurrax.ops.arrays import in_top_k
+from recurrax.ops import in_top_k
 from recurrax.registry import serializable
 from recurrax.training.checks import whole
-from recurrax.training.losses.base import same_rank
+from recurrax.training.losses import base
 from recurrax.training.metrics.reduction import FunctionMetric
 
 
 def accuracy(y_true: Any, y_pred: Any) -> Array:
     """1 where `y_true` equals `y_pred`."""
     y_pred = jnp.asarray(y_pred)
-    y_true, y_pred = same_rank(jnp.asarray(y_true).astype(y_pred.dtype), y_pred)
+    y_true, y_pred = base.same_rank(jnp.asarray(y_true).astype(y_pred.dtype), y_pred)
     return (y_true == y_pred).astype(floatx())
 
 
 def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Array:
     """1 where `y_pred` is above `threshold` just where `y_true` is 1."""
-    y_true, y_pred = same_rank(jnp.asarray(y_true), jnp.asarray(y_pred))
+    y_true, y_pred = base.same_rank(jnp.asarray(y_true), jnp.asarray(y_pred))
     return (y_true == (y_pred > threshold).astype(y_true.dtype)).astype(floatx())
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax.dtypes import floatx
-from recurrax.layers.auto_config import argument_names
+from recurrax.layers import auto_config
 from recurrax.naming import auto_name
 from recurrax.registry import deserialize, nearest, serialize
 from recurrax.training.checks import number, whole
@@ -70,7 +70,7 @@ class Optimizer(Rule):
             )
         if unknown:
             name = next(iter(unknown))
-            near = nearest(name, argument_names(type(self)))
+            near = nearest(name, auto_config.argument_names(type(self)))
             hint = " It is called learning_rate." if name == "lr" else near
             raise ValueError(f"{type(self).__name__} has no argument {name!r}.{hint}")
         if sum(clip is not None for clip in (clipnorm, clipvalue, global_clipnorm)) > 1:
