@@ -47,7 +47,7 @@ class Step:
         known would leave open what that is.
         """
         jaxpr = self.body.jaxpr
-        if compat.is_high(jaxpr):
+        if self._holds_high_operations():
             return "the step holds an operation that JAX opens only when it lowers it"
         if not all(map(compat.is_debug, jaxpr.effects)):
             return "the step has effects that must happen once a step, in order"
@@ -61,6 +61,17 @@ class Step:
                 "each device runs a loop of its own"
             )
         return None
+
+    def _holds_high_operations(self) -> bool:
+        """Whether one stands in the loop: those on consts alone move out of it."""
+        jaxpr = self.body.jaxpr.jaxpr
+        moving = set(jaxpr.invars[self.body.num_consts :])
+        for eqn in jaxpr.eqns:
+            if any(v in moving for v in jaxprs.variables(eqn.invars)):
+                if compat.is_high(eqn):
+                    return True
+                moving.update(eqn.outvars)
+        return False
 
 
 def trace(f: Callable[[Any, Any], Any], init: Any, xs: Any, length: int | None) -> Step:

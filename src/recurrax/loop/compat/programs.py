@@ -76,12 +76,13 @@ def is_program(value: Any) -> bool:
     return isinstance(value, Jaxpr | ClosedJaxpr)
 
 
-def is_high(program: ClosedJaxpr) -> bool:
-    """Whether a program holds primitives that JAX opens only when it lowers them (`custom_root`).
+def is_high(eqn: JaxprEqn) -> bool:
+    """Whether JAX opens an equation only when it lowers it (`custom_root`, since 0.11).
 
-    A primitive of ours cannot hold those. Relies on `Jaxpr.is_high`, which older versions lack.
+    A primitive of ours cannot hold such a one. Relies on `Primitive.is_high`.
     """
-    return bool(getattr(program.jaxpr, "is_high", False))
+    tell = getattr(eqn.primitive, "is_high", None)
+    return tell is not None and bool(tell(*(v.aval for v in eqn.invars), **eqn.params))
 
 
 def closed(program: Jaxpr | ClosedJaxpr) -> ClosedJaxpr:
@@ -118,8 +119,11 @@ def scan_counts(scan: Mapping[str, Any]) -> tuple[int, int]:
 def replaced(jaxpr: Jaxpr, **parts: Any) -> Jaxpr:
     """`jaxpr` with other variables or equations, and the names of its arguments left open.
 
-    Relies on `Jaxpr.replace` and on `DebugInfo.with_unknown_names`.
+    Relies on `Jaxpr.replace`, `DebugInfo.with_unknown_names`, and on `Jaxpr.is_high`, which stays
+    where it is not said anew.
     """
+    if "eqns" in parts and getattr(jaxpr, "is_high", False):
+        parts["is_high"] = any(map(is_high, parts["eqns"]))
     return jaxpr.replace(**parts, debug_info=jaxpr.debug_info.with_unknown_names())
 
 
