@@ -35,13 +35,7 @@ def define(
         return list(jax.linear_transpose(back, *map(jaxprs.strong, outputs))(list(moving)))
 
     def batch(axis: Any, args: Sequence[Any], dims: Sequence[Any], **params: Any) -> Any:
-        outputs = jax.vmap(
-            functools.partial(in_parts, **params),
-            in_axes=tuple(dims),
-            axis_name=axis.name,
-            axis_size=axis.size,
-            spmd_axis_name=axis.spmd_name,
-        )(*args)
+        outputs = jaxprs.vmapped(functools.partial(in_parts, **params), axis, dims)(*args)
         return outputs, [0] * len(outputs)
 
     tangent_p.def_impl(compat.apply(tangent_p))

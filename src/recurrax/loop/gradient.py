@@ -160,14 +160,20 @@ _by_lax = together.jvp_of(by_lax)
 
 
 def _jvp(primals, tangents, **params):
-    def by_loops():
-        return _jvp_by_loops(primals, tangents, **params)
+    return _differentiated(_jvp_by_loops, _by_lax, fallback.BY_LAX, primals, tangents, params)
+
+
+def _differentiated(by_loops, plainly, by, primals, tangents, params):
+    """What the rule `by_loops` gives, or else the one that goes `plainly`."""
 
     def instead():
-        return _by_lax(primals, tangents, **params)
+        return plainly(primals, tangents, **params)
+
+    def attempt():
+        return by_loops(primals, tangents, **params)
 
     try:
-        return fallback.guarded(by_loops, instead, "differentiating a loop", fallback.BY_LAX)
+        return fallback.guarded(attempt, instead, "differentiating a loop", by)
     except NoWayBack:  # as JAX has it: forward mode, and an error in reverse where it is asked for
         return instead()
 
@@ -184,18 +190,10 @@ _fed_by_parts = compat.jvp_of(fed_loop_p)
 
 
 def _fed_jvp(primals, tangents, **params):
-    def by_loops():
-        return _fed_jvp_by_loops(primals, tangents, **params)
-
-    def by_parts():
-        return _fed_by_parts(primals, tangents, **params)
-
     if params["seen"]:  # a forward loop differentiated once more
-        return by_parts()
-    try:
-        return fallback.guarded(by_loops, by_parts, "differentiating a loop", "part by part")
-    except NoWayBack:
-        return by_parts()
+        return _fed_by_parts(primals, tangents, **params)
+    how = _fed_jvp_by_loops, _fed_by_parts, "part by part"
+    return _differentiated(*how, primals, tangents, params)
 
 
 def _fed_jvp_by_loops(primals, tangents, *, jaxpr, num_consts, num_carry, feds, seen, **how):

@@ -168,6 +168,20 @@ def pruned(
     return small, consts, carries, xs
 
 
+def vmapped(
+    function: Callable[..., Any], axis: Any, in_axes: Sequence[Any], out_axes: Any = 0
+) -> Callable[..., Any]:
+    """`jax.vmap` over the `axis` that a batching rule is told of."""
+    return jax.vmap(
+        function,
+        in_axes=tuple(in_axes),
+        out_axes=out_axes,
+        axis_name=axis.name,
+        axis_size=axis.size,
+        spmd_axis_name=axis.spmd_name,
+    )
+
+
 def zeros(aval: Any) -> jax.Array:
     """Zeros of this type, which differ from device to device where those of the type may."""
     made, axes = jnp.zeros(aval.shape, aval.dtype), compat.varying_axes(aval)

@@ -86,14 +86,7 @@ def _abstract_eval(*_, jaxpr, num_carry, length, **params):
 
 def _batch(axis, args, dims, **params):
     def instead():
-        batched = jax.vmap(
-            functools.partial(by_lax, **params),
-            in_axes=tuple(dims),
-            axis_name=axis.name,
-            axis_size=axis.size,
-            spmd_axis_name=axis.spmd_name,
-        )
-        outputs = batched(*args)
+        outputs = jaxprs.vmapped(functools.partial(by_lax, **params), axis, dims)(*args)
         return outputs, [0] * len(outputs)
 
     return fallback.guarded(
@@ -152,13 +145,11 @@ def _depends(jaxpr: Jaxpr, inputs: Sequence[bool]) -> list[bool]:
 
 @functools.lru_cache(maxsize=256)
 def _batched_body(jaxpr: ClosedJaxpr, inputs: tuple, outputs: tuple, axis: Any) -> ClosedJaxpr:
-    step = jax.vmap(
+    step = jaxprs.vmapped(
         lambda *args: tuple(jaxpr_as_fun(jaxpr)(*args)),
-        in_axes=tuple(0 if b else None for b in inputs),
-        out_axes=tuple(0 if b else None for b in outputs),
-        axis_name=axis.name,
-        axis_size=axis.size,
-        spmd_axis_name=axis.spmd_name,
+        axis,
+        [0 if b else None for b in inputs],
+        tuple(0 if b else None for b in outputs),
     )
     avals = [
         a.update(shape=(axis.size, *a.shape)) if b else a

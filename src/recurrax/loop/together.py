@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from recurrax.loop import compat, linear, lowering
+from recurrax.loop import compat, jaxprs, linear, lowering
 from recurrax.loop.compat import ClosedJaxpr, JaxprEqn, Primitive
 
 Function = Callable[..., Sequence[Any]]
@@ -69,14 +69,8 @@ def primitive(
 
     def batch(axis, args, dims, **params):
         marks = batched([d is not None for d in dims], **params)
-        outputs = jax.vmap(
-            functools.partial(in_parts, **params),
-            in_axes=tuple(dims),
-            out_axes=[0 if b else None for b in marks],
-            axis_name=axis.name,
-            axis_size=axis.size,
-            spmd_axis_name=axis.spmd_name,
-        )(*args)
+        function = functools.partial(in_parts, **params)
+        outputs = jaxprs.vmapped(function, axis, dims, [0 if b else None for b in marks])(*args)
         return outputs, [0 if b else None for b in marks]
 
     made.def_abstract_eval(avals)

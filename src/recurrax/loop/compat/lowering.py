@@ -19,15 +19,14 @@ def register_lowering(
     primitive: Primitive,
     rule: Callable[..., Any],
     *,
-    platform: str | None = None,
     apart: bool = False,
 ) -> None:
-    """`rule(context, *values, **params)` lowers `primitive`, for one `platform` or for all.
+    """`rule(context, *values, **params)` lowers `primitive`.
 
     Each equation is lowered where it stands, not once for all that are alike, where `apart`.
     """
     how: dict[str, Any] = {"cacheable": False} if apart and _LOWERS_APART else {}
-    _mlir.register_lowering(primitive, rule, platform=platform, **how)
+    _mlir.register_lowering(primitive, rule, **how)
 
 
 def is_exported(context: Any) -> bool:
